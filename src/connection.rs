@@ -1,0 +1,415 @@
+//! 6. One connection's life (phases 3 and 4): socket to protocol to room, and back.
+//!
+//! A connection is one task. In the event loop ([`Connection::converse`]) it takes what its socket holds, hands it to the
+//! protocol, and what was said to the room. However that ends, it leaves the room and finishes the closing handshake
+//! ([`Connection::close`]): the server closes TCP first (RFC 6455 7.1.1), and reads to the end, so that no reset
+//! overtakes its Close frame.
+
+use crate::frame::{Failure, encode};
+use crate::limits::{CLOSE_DEADLINE, READ_SIZE};
+use crate::protocol::{Closing, Output, Protocol};
+use crate::refusal::quote;
+use crate::room::{Cut, Member};
+use std::cell::RefCell;
+use std::fmt::{self, Display, Formatter};
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::task::yield_now;
+use tokio::time::{sleep_until, timeout};
+use tungstenite::Message;
+use tungstenite::protocol::frame::coding::{CloseCode, Data};
+
+/// What a connection was upgraded for.
+#[derive(Debug)]
+pub enum Purpose {
+    /// `/ws/{client_id}`: the chat, with the place in the room taken before the 101.
+    Chat {
+        /// The id that the client calls itself by.
+        client_id: i64,
+        /// Its place.
+        member: Member,
+    },
+    /// `/echo`: every message straight back.
+    Echo,
+}
+
+impl Display for Purpose {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Chat { client_id, .. } => write!(f, "Client #{client_id}"),
+            Self::Echo => write!(f, "Echo"),
+        }
+    }
+}
+
+/// How a connection ended, and what it did in its life.
+#[derive(Debug)]
+pub struct Ending {
+    /// `Client #42` or `Echo`.
+    pub who: String,
+    /// Why.
+    pub why: End,
+    /// From the 101 to the end of TCP.
+    pub lasted: Duration,
+    /// How many messages the client sent.
+    pub messages: u64,
+}
+
+/// Why a connection ended.
+#[derive(Debug)]
+pub enum End {
+    /// With a closing handshake, or the server's half of one.
+    Closed(Closing),
+    /// The client ended its side of TCP without a Close frame.
+    EndOfStream,
+    /// The socket failed: a reset, for instance.
+    Lost(io::ErrorKind),
+}
+
+impl Display for Ending {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Self {
+            who,
+            why,
+            lasted,
+            messages,
+        } = self;
+        let plural = if *messages == 1 { "" } else { "s" };
+        write!(
+            f,
+            "{who} disconnected: {why}, after {:.1} s and {messages} message{plural}",
+            lasted.as_secs_f64()
+        )
+    }
+}
+
+impl Display for End {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Closed(Closing::ByClient(None)) => write!(f, "the client closed without a code"),
+            Self::Closed(Closing::ByClient(Some(close))) => {
+                write!(
+                    f,
+                    "the client closed with {} \"{}\"",
+                    close.code,
+                    quote(close.reason.as_bytes())
+                )
+            }
+            Self::Closed(Closing::ByServer { failure, answered }) => {
+                let answer = if *answered { "" } else { ", without an answer" };
+                write!(
+                    f,
+                    "the server closed with {} \"{}\"{answer}",
+                    failure.code, failure.reason
+                )
+            }
+            Self::EndOfStream => write!(f, "end of stream without a Close frame"),
+            Self::Lost(kind) => write!(f, "{kind}"),
+        }
+    }
+}
+
+impl Ending {
+    /// Whether this is a way to end that needs nobody's attention.
+    pub fn is_expected(&self) -> bool {
+        match &self.why {
+            End::Closed(Closing::ByClient(_)) | End::EndOfStream | End::Lost(_) => true,
+            End::Closed(Closing::ByServer { failure, .. }) => failure.code == CloseCode::Away,
+        }
+    }
+}
+
+/// Where a connection's frames go, and who writes them.
+#[derive(Debug)]
+enum Seat {
+    /// In the room: its turns write what is said there.
+    Room { member: Member, says: Box<str> },
+    /// Alone: nobody else writes.
+    Alone(OwnedWriteHalf),
+}
+
+#[derive(Debug)]
+struct Connection {
+    reader: OwnedReadHalf,
+    seat: Seat,
+    protocol: Protocol,
+    /// Frames for this client alone: Pong, Close, echoes.
+    own: Output,
+    messages: u64,
+}
+
+/// What woke a connection.
+enum Event {
+    /// So many bytes were read, and worked through.
+    Read(usize),
+    EndOfStream,
+    Cut(Cut),
+    Expired,
+    Stopping,
+}
+
+thread_local! {
+    /// What is read and what is said within one poll. A thread's connections share both, so that an idle one has neither.
+    static SCRATCH: RefCell<Scratch> = RefCell::new(Scratch { read: vec![0; READ_SIZE], said: Vec::new() });
+}
+
+struct Scratch {
+    read: Vec<u8>,
+    said: Vec<u8>,
+}
+
+/// Lives a connection's life, from the first byte behind the handshake to the end of TCP. `early` is what came in the
+/// handshake's own packets. `stopping` is the server's word that it is going away.
+pub async fn live(
+    socket: TcpStream,
+    early: Vec<u8>,
+    purpose: Purpose,
+    max_message_size: usize,
+    stopping: impl Future<Output = ()>,
+) -> Ending {
+    let born = Instant::now();
+    let who = purpose.to_string();
+    let mut connection = Connection::open(socket, purpose, max_message_size);
+    SCRATCH.with_borrow_mut(|scratch| connection.receive(&early, &mut scratch.said));
+    drop(early);
+    let end = connection.converse(stopping).await;
+    let (why, messages) = connection.close(end).await;
+    Ending {
+        who,
+        why,
+        lasted: born.elapsed(),
+        messages,
+    }
+}
+
+impl Connection {
+    fn open(socket: TcpStream, purpose: Purpose, max_message_size: usize) -> Self {
+        let (reader, writer) = socket.into_split();
+        let seat = match purpose {
+            Purpose::Chat { client_id, member } => {
+                member.open(writer);
+                Seat::Room {
+                    member,
+                    says: format!("Client #{client_id} says: ").into(),
+                }
+            }
+            Purpose::Echo => Seat::Alone(writer),
+        };
+        Self {
+            reader,
+            seat,
+            protocol: Protocol::new(max_message_size),
+            own: Output::new(),
+            messages: 0,
+        }
+    }
+
+    /// The event loop (phase 3), until a closing handshake begins or the socket ends.
+    async fn converse(&mut self, stopping: impl Future<Output = ()>) -> Option<End> {
+        let mut stopping = pin!(stopping);
+        let mut alarm = pin!(sleep_until(Instant::now().into()));
+        while self.protocol.closing().is_none() {
+            let deadline = self.protocol.deadline();
+            if let Some(deadline) =
+                deadline.filter(|deadline| alarm.deadline() != (*deadline).into())
+            {
+                alarm.as_mut().reset(deadline.into());
+            }
+            let event = poll_fn(|context| {
+                if let Poll::Ready(event) = self.poll_socket(context) {
+                    return Poll::Ready(event);
+                }
+                if deadline.is_some() && alarm.as_mut().poll(context).is_ready() {
+                    return Poll::Ready(Event::Expired);
+                }
+                stopping.as_mut().poll(context).map(|()| Event::Stopping)
+            });
+            match event.await {
+                // There may be more: the others' turn first.
+                Event::Read(READ_SIZE) => yield_now().await,
+                Event::Read(_) => {}
+                Event::EndOfStream => return Some(End::EndOfStream),
+                Event::Cut(Cut::Lost(kind)) => return Some(End::Lost(kind)),
+                Event::Cut(Cut::TooSlow(behind)) => {
+                    let reason = format!("too slow: {behind} bytes behind");
+                    self.protocol
+                        .close(Failure::new(CloseCode::Again, reason), &mut self.own);
+                }
+                Event::Expired => self.protocol.expire(Instant::now(), &mut self.own),
+                Event::Stopping => {
+                    let away = Failure::new(CloseCode::Away, "the server is going away");
+                    self.protocol.close(away, &mut self.own);
+                }
+            }
+        }
+        None
+    }
+
+    /// Writes what this task has to write, then reads once.
+    fn poll_socket(&mut self, context: &mut Context<'_>) -> Poll<Event> {
+        if let Poll::Ready(Err(cut)) = self.poll_send(context) {
+            return Poll::Ready(Event::Cut(cut));
+        }
+        // Who does not take the answers is not asked for more: his Pongs would pile up.
+        if !self.own.is_empty() {
+            return Poll::Pending;
+        }
+        self.poll_read(context).map(|read| match read {
+            Ok(0) => Event::EndOfStream,
+            Ok(length) => Event::Read(length),
+            Err(error) => Event::Cut(Cut::Lost(error.kind())),
+        })
+    }
+
+    fn poll_send(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Cut>> {
+        match &mut self.seat {
+            Seat::Room { member, .. } => member.poll_send(context, &mut self.own),
+            Seat::Alone(writer) => poll_write_all(writer, context, &mut self.own)
+                .map_err(|error| Cut::Lost(error.kind())),
+        }
+    }
+
+    /// Reads once, and works through all of it.
+    fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        SCRATCH.with_borrow_mut(|scratch| {
+            let mut read = ReadBuf::new(&mut scratch.read);
+            ready!(Pin::new(&mut self.reader).poll_read(context, &mut read))?;
+            self.receive(read.filled(), &mut scratch.said);
+            Poll::Ready(Ok(read.filled().len()))
+        })
+    }
+
+    /// Hands input to the protocol: a text for the room goes to everyone, an echo comes straight back.
+    fn receive(&mut self, input: &[u8], said: &mut Vec<u8>) {
+        let Self {
+            seat,
+            protocol,
+            own,
+            messages,
+            ..
+        } = self;
+        said.clear();
+        protocol.receive(input, Instant::now(), own, |message, own| {
+            *messages += 1;
+            match (&seat, message) {
+                (Seat::Room { says, .. }, Message::Text(text)) => {
+                    encode(Data::Text, &[says.as_bytes(), text.as_bytes()], said);
+                    Ok(())
+                }
+                (Seat::Alone(_), Message::Text(text)) => {
+                    encode(Data::Text, &[text.as_bytes()], own);
+                    Ok(())
+                }
+                (Seat::Alone(_), message) => {
+                    encode(Data::Binary, &[&message.into_data()], own);
+                    Ok(())
+                }
+                (Seat::Room { .. }, _) => Err(Failure::new(
+                    CloseCode::Unsupported,
+                    "this chat takes text only, RFC 6455 7.4.1",
+                )),
+            }
+        });
+        if let Seat::Room { member, .. } = seat {
+            member.broadcast(said);
+        }
+    }
+
+    /// Leaves the room, and ends the connection in order (phase 4).
+    async fn close(mut self, end: Option<End>) -> (End, u64) {
+        let writer = match self.seat {
+            Seat::Alone(writer) => Some(writer),
+            Seat::Room { member, .. } => member.leave().map(|(writer, rest)| {
+                let own = std::mem::replace(&mut self.own, rest.into());
+                self.own.extend(own);
+                writer
+            }),
+        };
+        if let Some(End::EndOfStream) = end {
+            let failure = Failure::new(
+                CloseCode::Protocol,
+                "end of stream without a Close frame, RFC 6455 7.1.4",
+            );
+            self.protocol.fail(failure, &mut self.own);
+        }
+        if let (Some(writer), None | Some(End::EndOfStream)) = (writer, &end) {
+            let farewell = Farewell {
+                reader: self.reader,
+                writer,
+                own: self.own,
+                protocol: &mut self.protocol,
+            };
+            // Past the deadline the socket is dropped, with whatever is still on the way.
+            let _ = timeout(CLOSE_DEADLINE, farewell.finish()).await;
+        }
+        let closing = || {
+            End::Closed(
+                self.protocol
+                    .closing()
+                    .expect("the loop ends with a Close or with an end")
+                    .clone(),
+            )
+        };
+        (end.unwrap_or_else(closing), self.messages)
+    }
+}
+
+/// The end of a connection that has left the room: its last frames, the client's Close, the end of TCP.
+struct Farewell<'a> {
+    reader: OwnedReadHalf,
+    writer: OwnedWriteHalf,
+    own: Output,
+    protocol: &'a mut Protocol,
+}
+
+impl Farewell<'_> {
+    async fn finish(mut self) -> io::Result<()> {
+        // Reading goes on meanwhile: the client may be unable to read before it has written.
+        let mut ended = false;
+        poll_fn(|context| self.poll_closed(context, &mut ended)).await?;
+        poll_fn(|context| Pin::new(&mut self.writer).poll_shutdown(context)).await?;
+        while !ended {
+            ended = poll_fn(|context| self.poll_discard(context)).await?;
+        }
+        Ok(())
+    }
+
+    /// Ready when all is written and nothing more is awaited from the client.
+    fn poll_closed(&mut self, context: &mut Context<'_>, ended: &mut bool) -> Poll<io::Result<()>> {
+        let sent = poll_write_all(&mut self.writer, context, &mut self.own)?;
+        while !*ended && (sent.is_pending() || !self.protocol.is_closed()) {
+            *ended = ready!(self.poll_discard(context))?;
+        }
+        sent.map(Ok)
+    }
+
+    /// Reads once. Nothing counts any more but the client's Close. True at the end of the stream.
+    fn poll_discard(&mut self, context: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        SCRATCH.with_borrow_mut(|scratch| {
+            let mut read = ReadBuf::new(&mut scratch.read);
+            ready!(Pin::new(&mut self.reader).poll_read(context, &mut read))?;
+            self.protocol
+                .receive(read.filled(), Instant::now(), &mut self.own, |_, _| Ok(()));
+            Poll::Ready(Ok(read.filled().is_empty()))
+        })
+    }
+}
+
+/// Writes all of `output`, as the socket takes it.
+fn poll_write_all(
+    writer: &mut OwnedWriteHalf,
+    context: &mut Context<'_>,
+    output: &mut Output,
+) -> Poll<io::Result<()>> {
+    while !output.is_empty() {
+        let written = ready!(Pin::new(&mut *writer).poll_write(context, output.as_slices().0))?;
+        output.drain(..written);
+    }
+    Poll::Ready(Ok(()))
+}

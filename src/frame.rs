@@ -1,0 +1,342 @@
+//! 4. Frames (RFC 6455 5.2): where one begins and ends, and the rules that its header obeys.
+//!
+//! [`Frames`] walks over the bytes of one client and never looks at a payload. It stops at the header that breaks a
+//! rule, before its payload has come and before anything is allocated for it. Unmasking, joining fragments and checking
+//! UTF-8 are tungstenite's, see [`protocol`](crate::protocol).
+
+use crate::limits::UNFINISHED_MESSAGE_FACTOR;
+use std::borrow::Cow;
+use std::io::Write;
+use tungstenite::protocol::frame::FrameHeader;
+use tungstenite::protocol::frame::coding::{CloseCode, Control, Data, OpCode};
+
+/// Why the server closes a connection: a close code (RFC 6455 7.4.1), and a reason that names the rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// The close code.
+    pub code: CloseCode,
+    /// The reason, for people. It fits a control frame: 123 bytes at most.
+    pub reason: Cow<'static, str>,
+}
+
+impl Failure {
+    /// A failure with this code and reason.
+    pub fn new(code: CloseCode, reason: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            code,
+            reason: reason.into(),
+        }
+    }
+
+    fn protocol(rule: &'static str) -> Self {
+        Self::new(CloseCode::Protocol, rule)
+    }
+}
+
+/// The longest frame header in bytes: 2, 8 of length, 4 of masking key.
+const MAX_HEADER: usize = 14;
+
+/// The longest payload of a control frame in bytes (RFC 6455 5.5).
+const MAX_CONTROL_PAYLOAD: u64 = 125;
+
+/// The first two bytes of a frame and its length, in the words of RFC 6455 5.2.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Header {
+    fin: bool,
+    rsv: u8,
+    opcode: u8,
+    masked: bool,
+    payload_length: u64,
+}
+
+impl Header {
+    /// The length in bytes of the header that begins with these two.
+    fn length(second: u8) -> usize {
+        let extended = match second & 0x7f {
+            126 => 2,
+            127 => 8,
+            _ => 0,
+        };
+        2 + extended + if second & 0x80 == 0 { 0 } else { 4 }
+    }
+
+    /// Reads a whole header.
+    fn parse(bytes: &[u8]) -> Self {
+        let extended = |n: usize| {
+            bytes[2..2 + n]
+                .iter()
+                .fold(0, |sum, byte| sum << 8 | u64::from(*byte))
+        };
+        Self {
+            fin: bytes[0] & 0x80 != 0,
+            rsv: bytes[0] & 0x70,
+            opcode: bytes[0] & 0x0f,
+            masked: bytes[1] & 0x80 != 0,
+            payload_length: match bytes[1] & 0x7f {
+                126 => extended(2),
+                127 => extended(8),
+                short => u64::from(short),
+            },
+        }
+    }
+
+    fn is_control(&self) -> bool {
+        self.opcode >= 8
+    }
+}
+
+/// Walks over the frames that one client sends.
+#[derive(Debug)]
+pub struct Frames {
+    max_message_size: u64,
+    /// The header that is being read, as far as it has come.
+    header: [u8; MAX_HEADER],
+    header_length: usize,
+    /// What is left to come of the payload of the frame that is being read.
+    payload_left: u64,
+    /// Set from the first fragment of a message to the last: the payload so far.
+    message: Option<u64>,
+    /// Bytes of the unfinished message so far, with all headers and the control frames in between.
+    raw: u64,
+    close: Option<CloseFrame>,
+}
+
+/// The Close frame that a client sends, as far as it has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct CloseFrame {
+    masking_key: [u8; 4],
+    length: u64,
+    code: [u8; 2],
+}
+
+/// How far [`Frames::advance`] came.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// All of the input belongs to good frames.
+    Nowhere,
+    /// Behind a Close frame. What follows is to be discarded (RFC 6455 1.4).
+    AfterClose,
+    /// At a header that breaks a rule.
+    At(Failure),
+}
+
+impl Frames {
+    /// The walk at the first byte after the handshake.
+    pub fn new(max_message_size: usize) -> Self {
+        Self {
+            max_message_size: max_message_size as u64,
+            header: [0; MAX_HEADER],
+            header_length: 0,
+            payload_left: 0,
+            message: None,
+            raw: 0,
+            close: None,
+        }
+    }
+
+    /// Whether the last byte was the last of a message or of a control frame between messages: nothing is half read.
+    pub fn between_messages(&self) -> bool {
+        self.raw == 0
+    }
+
+    /// Whether a message is half read, and if so, whether it began in the last `advanced` bytes.
+    pub fn begun_in(&self, advanced: usize) -> Option<bool> {
+        (!self.between_messages()).then_some(self.raw <= advanced as u64)
+    }
+
+    /// The close code of the Close frame that was stopped behind, if it has one.
+    pub fn close_code(&self) -> Option<u16> {
+        self.close
+            .filter(|close| close.length >= 2)
+            .map(|close| u16::from_be_bytes(close.code))
+    }
+
+    /// Walks on over `input`. Returns how many of its bytes may be decoded, and why it stopped there.
+    ///
+    /// Any split of a stream into inputs stops at the same frame for the same reason.
+    pub fn advance(&mut self, input: &[u8]) -> (usize, Stop) {
+        let mut at = 0;
+        while at < input.len() {
+            let start = at;
+            if self.payload_left == 0 {
+                at += self.read_header(&input[at..]);
+                self.raw += (at - start) as u64;
+                if !self.header_is_whole() {
+                    break;
+                }
+                if let Err(failure) = self.begin_frame() {
+                    return (start, Stop::At(failure));
+                }
+            } else {
+                let taken = usize::try_from(self.payload_left)
+                    .unwrap_or(usize::MAX)
+                    .min(input.len() - at);
+                self.read_close_code(&input[at..at + taken]);
+                at += taken;
+                self.payload_left -= taken as u64;
+                self.raw += taken as u64;
+            }
+            if self.payload_left == 0 {
+                self.end_frame();
+                if self.close.is_some() {
+                    return (at, Stop::AfterClose);
+                }
+            }
+        }
+        (at, Stop::Nowhere)
+    }
+
+    /// Takes what belongs to the header, and returns how much that was.
+    fn read_header(&mut self, input: &[u8]) -> usize {
+        let before = self.header_length;
+        for byte in input {
+            if self.header_is_whole() {
+                break;
+            }
+            self.header[self.header_length] = *byte;
+            self.header_length += 1;
+        }
+        self.header_length - before
+    }
+
+    fn header_is_whole(&self) -> bool {
+        self.header_length >= 2 && self.header_length == Header::length(self.header[1])
+    }
+
+    /// A header has come: checks it (RFC 6455 5.1 to 5.5).
+    fn begin_frame(&mut self) -> Result<(), Failure> {
+        let header = Header::parse(&self.header[..self.header_length]);
+        self.check(&header)?;
+        self.payload_left = header.payload_length;
+        if header.opcode == u8::from(OpCode::Control(Control::Close)) {
+            let mut masking_key = [0; 4];
+            masking_key.copy_from_slice(&self.header[self.header_length - 4..self.header_length]);
+            self.close = Some(CloseFrame {
+                masking_key,
+                length: header.payload_length,
+                code: [0; 2],
+            });
+        }
+        if !header.is_control() {
+            let so_far = self.message.unwrap_or(0);
+            self.message = (!header.fin).then_some(so_far + header.payload_length);
+        }
+        Ok(())
+    }
+
+    fn check(&self, header: &Header) -> Result<(), Failure> {
+        if !header.masked {
+            return Err(Failure::protocol(
+                "a client must mask every frame, RFC 6455 5.1",
+            ));
+        }
+        if header.rsv != 0 {
+            return Err(Failure::protocol(
+                "RSV1 to RSV3 must be 0 without an extension, RFC 6455 5.2",
+            ));
+        }
+        if matches!(
+            OpCode::from(header.opcode),
+            OpCode::Data(Data::Reserved(_)) | OpCode::Control(Control::Reserved(_))
+        ) {
+            return Err(Failure::protocol(
+                "opcodes 3 to 7 and 11 to 15 are reserved, RFC 6455 5.2",
+            ));
+        }
+        if header.is_control() {
+            Self::check_control(header)
+        } else {
+            self.check_data(header)
+        }?;
+        if self.raw > UNFINISHED_MESSAGE_FACTOR * self.max_message_size + MAX_HEADER as u64 {
+            let reason = format!(
+                "{} bytes and the message is not finished, RFC 6455 10.4",
+                self.raw
+            );
+            return Err(Failure::new(CloseCode::Policy, reason));
+        }
+        Ok(())
+    }
+
+    fn check_control(header: &Header) -> Result<(), Failure> {
+        if !header.fin {
+            return Err(Failure::protocol(
+                "a control frame must not be fragmented, RFC 6455 5.5",
+            ));
+        }
+        if header.payload_length > MAX_CONTROL_PAYLOAD {
+            return Err(Failure::protocol(
+                "a control frame has at most 125 bytes of payload, RFC 6455 5.5",
+            ));
+        }
+        Ok(())
+    }
+
+    fn check_data(&self, header: &Header) -> Result<(), Failure> {
+        let continues = header.opcode == u8::from(OpCode::Data(Data::Continue));
+        match (continues, self.message) {
+            (true, None) => Err(Failure::protocol(
+                "there is no message to continue, RFC 6455 5.4",
+            )),
+            (false, Some(_)) => Err(Failure::protocol(
+                "the message before is not finished, RFC 6455 5.4",
+            )),
+            (_, so_far) => {
+                self.check_size(so_far.unwrap_or(0).saturating_add(header.payload_length))
+            }
+        }
+    }
+
+    fn check_size(&self, message_size: u64) -> Result<(), Failure> {
+        if message_size <= self.max_message_size {
+            return Ok(());
+        }
+        let reason = format!(
+            "a message of {message_size} bytes, the limit is {}, RFC 6455 10.4",
+            self.max_message_size
+        );
+        Err(Failure::new(CloseCode::Size, reason))
+    }
+
+    /// Keeps the first two bytes of a Close frame's payload, unmasked (RFC 6455 5.3, 5.5.1).
+    fn read_close_code(&mut self, payload: &[u8]) {
+        let Some(close) = &mut self.close else { return };
+        let offset =
+            usize::try_from(close.length - self.payload_left).expect("a control frame is short");
+        for (index, byte) in payload.iter().enumerate() {
+            if let Some(code) = close.code.get_mut(offset + index) {
+                *code = byte ^ close.masking_key[offset + index];
+            }
+        }
+    }
+
+    fn end_frame(&mut self) {
+        self.header_length = 0;
+        if self.message.is_none() {
+            self.raw = 0;
+        }
+    }
+}
+
+/// Writes one data frame as a server sends it: whole, and not masked (RFC 6455 5.1). The payload comes in parts.
+pub fn encode(opcode: Data, payload: &[&[u8]], output: &mut impl Write) {
+    const MEMORY: &str = "writing to memory does not fail";
+    let length: usize = payload.iter().map(|part| part.len()).sum();
+    let header = FrameHeader {
+        opcode: OpCode::Data(opcode),
+        ..FrameHeader::default()
+    };
+    header.format(length as u64, output).expect(MEMORY);
+    for part in payload {
+        output.write_all(part).expect(MEMORY);
+    }
+}
+
+/// The length on the wire of the frame that `bytes` begin with, header and payload.
+pub fn length_on_wire(bytes: impl Iterator<Item = u8>) -> u64 {
+    let mut header = [0; MAX_HEADER];
+    for (slot, byte) in header.iter_mut().zip(bytes) {
+        *slot = byte;
+    }
+    (Header::length(header[1]) as u64).saturating_add(Header::parse(&header).payload_length)
+}

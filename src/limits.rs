@@ -1,0 +1,69 @@
+//! Every limit, with its unit and its reason. The ones in [`Limits`] are options of the command line.
+
+use std::time::Duration;
+
+/// The limits that the command line can change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// The largest message that is taken, in bytes of payload, whole or as the sum of its fragments.
+    pub max_message_size: usize,
+    /// How far, in bytes, a client may fall behind the room before it is closed with 1013.
+    pub max_backlog: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_message_size: 64 * 1024,
+            max_backlog: 16 * 1024 * 1024,
+        }
+    }
+}
+
+/// The largest `--max-message-size`: 1 GiB. More than that does not belong into one message.
+pub const LARGEST_MESSAGE: usize = 1 << 30;
+
+/// The bytes of an unfinished message as they come over the wire, headers and control frames
+/// between its fragments included, in multiples of `max_message_size`. Fragments may be empty, so the payload alone
+/// bounds nothing.
+pub const UNFINISHED_MESSAGE_FACTOR: u64 = 4;
+
+/// How long a message may take from its first byte to its last.
+pub const UNFINISHED_MESSAGE_AGE: Duration = Duration::from_secs(30);
+
+/// How long a client has to send its whole request head.
+pub const REQUEST_DEADLINE: Duration = Duration::from_secs(10);
+
+/// How long one HTTP exchange may take, the response included. A page is read in far less.
+pub const EXCHANGE_DEADLINE: Duration = Duration::from_secs(30);
+
+/// How many header fields a request may have. Browsers send about 20.
+pub const MAX_HEADERS: usize = 64;
+
+/// The size of a request head in bytes, request line included.
+pub const MAX_HEAD_SIZE: usize = 16 * 1024;
+
+/// How long the rest of a connection may take once a Close frame is on its way: the client's own Close, and its end
+/// of the TCP connection.
+pub const CLOSE_DEADLINE: Duration = Duration::from_secs(2);
+
+/// How long all connections together may take to close once the server is told to stop.
+pub const STOP_DEADLINE: Duration = Duration::from_secs(3);
+
+/// How much is read from a socket at a time, in bytes. One buffer of this size serves a whole thread.
+pub const READ_SIZE: usize = 64 * 1024;
+
+/// The pending bytes of the room that end a turn early. It bounds what one turn can pile up, however many clients send at once.
+pub const MAX_PENDING: usize = 1024 * 1024;
+
+/// How long accepting pauses when it fails, for lack of file descriptors for instance.
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// How much of a client's text is quoted in a refusal or on the terminal, in characters.
+pub const QUOTE_LENGTH: usize = 120;
+
+const _: () = {
+    assert!(REQUEST_DEADLINE.as_secs() < EXCHANGE_DEADLINE.as_secs());
+    // An ordered stop waits for the closing handshakes it starts.
+    assert!(CLOSE_DEADLINE.as_secs() < STOP_DEADLINE.as_secs());
+};

@@ -1,0 +1,261 @@
+//! 5. The protocol without I/O (phase 3): bytes in, messages and bytes out.
+//!
+//! [`Protocol`] is given what was read and says what to write; it never sees a socket, so every rule can be tried
+//! without one. Its contract: **each call takes all of its input**, and any split of a client's bytes into inputs gives the
+//! same messages and the same bytes out.
+//!
+//! Frames are decoded by tungstenite's [`WebSocketContext`], over a stream in memory that is empty, not ended, when the
+//! input is used up. The context lives only while a message is half read: an idle connection has none.
+
+use crate::frame::{Failure, Frames, Stop};
+use crate::limits::UNFINISHED_MESSAGE_AGE;
+use std::collections::VecDeque;
+use std::io::{self, ErrorKind, Read, Write};
+use std::time::Instant;
+use tungstenite::error::{Error, ProtocolError};
+use tungstenite::protocol::frame::coding::CloseCode;
+use tungstenite::protocol::{CloseFrame, Role, WebSocketConfig, WebSocketContext};
+use tungstenite::{Message, Utf8Bytes};
+
+/// tungstenite's own read buffer in bytes. Over a stream in memory a small one is as fast as a large one.
+const READ_BUFFER_SIZE: usize = 256;
+
+/// Bytes on their way to the client.
+pub type Output = VecDeque<u8>;
+
+/// How the closing handshake began (RFC 6455 7.1.2).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Closing {
+    /// The client sent a Close frame, and has its answer.
+    ByClient(Option<CloseFrame>),
+    /// The server sent a Close frame.
+    ByServer {
+        /// Its code and reason.
+        failure: Failure,
+        /// Whether the client's Close has come.
+        answered: bool,
+    },
+}
+
+/// One connection's protocol state, from the byte behind the handshake.
+#[derive(Debug)]
+pub struct Protocol {
+    max_message_size: usize,
+    frames: Frames,
+    context: Option<Box<WebSocketContext>>,
+    unfinished_since: Option<Instant>,
+    closing: Option<Box<Closing>>,
+    /// Nothing that the client sends matters any more: both Close frames have been sent, or its bytes make no sense.
+    closed: bool,
+}
+
+impl Protocol {
+    /// An open connection. `max_message_size` is in bytes of payload.
+    pub fn new(max_message_size: usize) -> Self {
+        Self {
+            max_message_size,
+            frames: Frames::new(max_message_size),
+            context: None,
+            unfinished_since: None,
+            closing: None,
+            closed: false,
+        }
+    }
+
+    /// How the closing handshake began, if it has.
+    pub fn closing(&self) -> Option<&Closing> {
+        self.closing.as_deref()
+    }
+
+    /// Whether there is nothing more to wait for: the server closes TCP now (RFC 6455 7.1.1).
+    pub fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    /// When [`expire`](Self::expire) is due.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.unfinished_since
+            .filter(|_| self.closing.is_none())
+            .map(|since| since + UNFINISHED_MESSAGE_AGE)
+    }
+
+    /// Takes what was read. Each message goes to `deliver`, with the output as it stands; what the protocol itself has to
+    /// say (Pong, Close) goes to `output`. Where `deliver` fails, the connection closes with that.
+    pub fn receive(
+        &mut self,
+        input: &[u8],
+        now: Instant,
+        output: &mut Output,
+        deliver: impl FnMut(Message, &mut Output) -> Result<(), Failure>,
+    ) {
+        if self.closed {
+            return;
+        }
+        let (good, stop) = self.frames.advance(input);
+        self.decode(&input[..good], output, deliver);
+        if let Stop::At(failure) = stop {
+            self.fail(failure, output);
+        }
+        self.unfinished_since = match self.frames.begun_in(good) {
+            None => None,
+            Some(true) => Some(now),
+            Some(false) => self.unfinished_since,
+        };
+    }
+
+    fn decode(
+        &mut self,
+        input: &[u8],
+        output: &mut Output,
+        mut deliver: impl FnMut(Message, &mut Output) -> Result<(), Failure>,
+    ) {
+        let mut context = self.context.take().unwrap_or_else(|| self.new_context());
+        let mut stream = Memory { input, output };
+        loop {
+            match context.read(&mut stream) {
+                Ok(Message::Close(close)) => match self.close_code_refused() {
+                    Some(failure) => return self.fail(failure, stream.output),
+                    None => self.close_came(close),
+                },
+                Ok(message @ (Message::Text(_) | Message::Binary(_))) if self.closing.is_none() => {
+                    if let Err(failure) = deliver(message, stream.output) {
+                        self.begin_close(&mut context, failure, stream.output);
+                    }
+                }
+                // Ping: its Pong is written at the next read. Pong: nothing was asked. A message after the server's
+                // Close: too late.
+                Ok(_) => {}
+                Err(Error::Io(error)) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(Error::ConnectionClosed) => {
+                    self.closed = true;
+                    return;
+                }
+                // Not to be read again: tungstenite would skip the size limit.
+                Err(error) => return self.fail(failure_of(&error), stream.output),
+            }
+        }
+        if !self.frames.between_messages() || self.closing.is_some() {
+            self.context = Some(context);
+        }
+    }
+
+    fn new_context(&self) -> Box<WebSocketContext> {
+        let config = WebSocketConfig::default()
+            .read_buffer_size(READ_BUFFER_SIZE)
+            .write_buffer_size(0)
+            .max_message_size(Some(self.max_message_size))
+            .max_frame_size(Some(self.max_message_size.max(125)));
+        Box::new(WebSocketContext::new(Role::Server, Some(config)))
+    }
+
+    /// tungstenite answers a forbidden close code by itself, but names no rule.
+    fn close_code_refused(&self) -> Option<Failure> {
+        let code = self
+            .frames
+            .close_code()
+            .filter(|code| !CloseCode::from(*code).is_allowed())?;
+        let reason = format!("close code {code} must not be sent, RFC 6455 7.4");
+        Some(Failure::new(CloseCode::Protocol, reason))
+    }
+
+    /// The client's Close: the first of the two, or the answer to ours. tungstenite writes the answer, where one is due,
+    /// at the next read, and then says `ConnectionClosed`.
+    fn close_came(&mut self, close: Option<CloseFrame>) {
+        match self.closing.as_deref_mut() {
+            Some(Closing::ByServer { answered, .. }) => *answered = true,
+            _ => self.closing = Some(Box::new(Closing::ByClient(close))),
+        }
+    }
+
+    /// Begins the closing handshake (RFC 6455 7.1.2). The client's Close is still to come.
+    pub fn close(&mut self, failure: Failure, output: &mut Output) {
+        if self.closing.is_none() {
+            let mut context = self.context.take().unwrap_or_else(|| self.new_context());
+            self.begin_close(&mut context, failure, output);
+            self.context = Some(context);
+        }
+    }
+
+    fn begin_close(
+        &mut self,
+        context: &mut WebSocketContext,
+        failure: Failure,
+        output: &mut Output,
+    ) {
+        let frame = CloseFrame {
+            code: failure.code,
+            reason: Utf8Bytes::from(failure.reason.as_ref()),
+        };
+        let mut stream = Memory { input: &[], output };
+        context
+            .close(&mut stream, Some(frame))
+            .expect("an open context writes a Close to memory");
+        self.closing = Some(Box::new(Closing::ByServer {
+            failure,
+            answered: false,
+        }));
+    }
+
+    /// Fails the connection (RFC 6455 7.1.7): a Close with the code, and no more is read, for what follows can't be
+    /// understood or is not wanted.
+    pub fn fail(&mut self, failure: Failure, output: &mut Output) {
+        if self.closing.is_none() {
+            let mut context = self.new_context();
+            self.begin_close(&mut context, failure, output);
+        }
+        self.closed = true;
+        self.context = None;
+    }
+
+    /// Fails the connection if its [`deadline`](Self::deadline) has passed.
+    pub fn expire(&mut self, now: Instant, output: &mut Output) {
+        if self.deadline().is_some_and(|deadline| deadline <= now) {
+            let seconds = UNFINISHED_MESSAGE_AGE.as_secs();
+            let reason = format!("a message was not finished within {seconds} s, RFC 6455 10.4");
+            self.fail(Failure::new(CloseCode::Policy, reason), output);
+        }
+    }
+}
+
+/// The close code and the rule for what tungstenite finds. The rules of the frame header come first, see
+/// [`Frames`](crate::frame::Frames).
+fn failure_of(error: &Error) -> Failure {
+    match error {
+        Error::Utf8(_) => Failure::new(
+            CloseCode::Invalid,
+            "text and close reasons must be UTF-8, RFC 6455 8.1",
+        ),
+        Error::Protocol(ProtocolError::InvalidCloseSequence) => Failure::new(
+            CloseCode::Protocol,
+            "a Close frame has no payload or at least a 2-byte code, RFC 6455 5.5.1",
+        ),
+        other => Failure::new(CloseCode::Protocol, format!("{other:.100}")),
+    }
+}
+
+/// The stream that tungstenite reads from and writes to: nothing but memory.
+struct Memory<'a> {
+    input: &'a [u8],
+    output: &'a mut Output,
+}
+
+impl Read for Memory<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        // `Ok(0)` would be the end of the stream; this one goes on with the next input.
+        if self.input.is_empty() {
+            Err(ErrorKind::WouldBlock.into())
+        } else {
+            self.input.read(buffer)
+        }
+    }
+}
+
+impl Write for Memory<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.output.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
