@@ -121,8 +121,9 @@ fn is_exactly(headers: &HeaderMap, name: &HeaderName, value: &str) -> bool {
 /// Whether the head says that a body follows by its length.
 fn length_announced(headers: &HeaderMap) -> bool {
     headers
-        .get(CONTENT_LENGTH)
-        .is_some_and(|length| length != "0")
+        .get_all(CONTENT_LENGTH)
+        .iter()
+        .any(|length| length != "0")
 }
 
 /// The lines of a header field as they were sent, escaped.
