@@ -311,6 +311,7 @@ mod tests {
     use std::task::{Context, Poll, Waker};
 
     type Request = (Method, Version, HeaderMap);
+    type Change = fn(&mut Request);
 
     /// The request of RFC 6455 1.2, with its own key.
     fn valid() -> Request {
@@ -405,7 +406,7 @@ mod tests {
 
     #[test]
     fn what_the_rules_leave_open_is_accepted() {
-        let changes: [(&str, fn(&mut Request)); 9] = [
+        let changes: [(&str, Change); 9] = [
             ("GET by HTTP/2", |r| r.1 = Version::HTTP_2),
             ("upgrade in any case", |r| set(r, UPGRADE, "WebSOCKET")),
             ("upgrade as a list", |r| set(r, UPGRADE, "h2c ,\twebsocket")),
@@ -438,7 +439,7 @@ mod tests {
     /// What is spoiled, how, and what it gets: the rejection, the status, the header fields that go with it, the text.
     type Spoiled = (
         &'static str,
-        fn(&mut Request),
+        Change,
         Rejection,
         u16,
         &'static [(&'static str, &'static str)],
