@@ -4,8 +4,9 @@
 //! rule, before its payload has come and before anything is allocated for it. Unmasking, joining fragments and checking
 //! UTF-8 are tungstenite's, see [`protocol`](crate::protocol).
 
-use crate::limits::UNFINISHED_MESSAGE_FACTOR;
+use crate::limits::{SHOWN_PAYLOAD, UNFINISHED_MESSAGE_FACTOR};
 use std::borrow::Cow;
+use std::fmt::{self, Display, Formatter};
 use std::io::Write;
 use tungstenite::protocol::frame::FrameHeader;
 use tungstenite::protocol::frame::coding::{CloseCode, Control, Data, OpCode};
@@ -85,13 +86,42 @@ impl Header {
     }
 }
 
+/// Collects one header, however it is split.
+#[derive(Clone, Copy, Debug, Default)]
+struct HeaderReader {
+    bytes: [u8; MAX_HEADER],
+    length: usize,
+}
+
+impl HeaderReader {
+    /// Takes what belongs to the header, and returns how much that was.
+    fn read(&mut self, input: &[u8]) -> usize {
+        let before = self.length;
+        for byte in input {
+            if self.is_whole() {
+                break;
+            }
+            self.bytes[self.length] = *byte;
+            self.length += 1;
+        }
+        self.length - before
+    }
+
+    fn is_whole(&self) -> bool {
+        self.length >= 2 && self.length == Header::length(self.bytes[1])
+    }
+
+    fn bytes(&self) -> &[u8] {
+        &self.bytes[..self.length]
+    }
+}
+
 /// Walks over the frames that one client sends.
 #[derive(Debug)]
 pub struct Frames {
     max_message_size: u64,
     /// The header that is being read, as far as it has come.
-    header: [u8; MAX_HEADER],
-    header_length: usize,
+    header: HeaderReader,
     /// What is left to come of the payload of the frame that is being read.
     payload_left: u64,
     /// Set from the first fragment of a message to the last: the payload so far.
@@ -125,8 +155,7 @@ impl Frames {
     pub fn new(max_message_size: usize) -> Self {
         Self {
             max_message_size: max_message_size as u64,
-            header: [0; MAX_HEADER],
-            header_length: 0,
+            header: HeaderReader::default(),
             payload_left: 0,
             message: None,
             raw: 0,
@@ -159,9 +188,9 @@ impl Frames {
         while at < input.len() {
             let start = at;
             if self.payload_left == 0 {
-                at += self.read_header(&input[at..]);
+                at += self.header.read(&input[at..]);
                 self.raw += (at - start) as u64;
-                if !self.header_is_whole() {
+                if !self.header.is_whole() {
                     break;
                 }
                 if let Err(failure) = self.begin_frame() {
@@ -186,31 +215,14 @@ impl Frames {
         (at, Stop::Nowhere)
     }
 
-    /// Takes what belongs to the header, and returns how much that was.
-    fn read_header(&mut self, input: &[u8]) -> usize {
-        let before = self.header_length;
-        for byte in input {
-            if self.header_is_whole() {
-                break;
-            }
-            self.header[self.header_length] = *byte;
-            self.header_length += 1;
-        }
-        self.header_length - before
-    }
-
-    fn header_is_whole(&self) -> bool {
-        self.header_length >= 2 && self.header_length == Header::length(self.header[1])
-    }
-
     /// A header has come: checks it (RFC 6455 5.1 to 5.5).
     fn begin_frame(&mut self) -> Result<(), Failure> {
-        let header = Header::parse(&self.header[..self.header_length]);
+        let header = Header::parse(self.header.bytes());
         self.check(&header)?;
         self.payload_left = header.payload_length;
         if header.opcode == u8::from(OpCode::Control(Control::Close)) {
             let mut masking_key = [0; 4];
-            masking_key.copy_from_slice(&self.header[self.header_length - 4..self.header_length]);
+            masking_key.copy_from_slice(&self.header.bytes()[self.header.length - 4..]);
             self.close = Some(CloseFrame {
                 masking_key,
                 length: header.payload_length,
@@ -311,10 +323,161 @@ impl Frames {
     }
 
     fn end_frame(&mut self) {
-        self.header_length = 0;
+        self.header = HeaderReader::default();
         if self.message.is_none() {
             self.raw = 0;
         }
+    }
+}
+
+/// One frame as it stood on the wire, for people: the whole header, and the first bytes of the payload in clear.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FrameView {
+    header: Vec<u8>,
+    payload: Vec<u8>,
+}
+
+impl FrameView {
+    fn parse(&self) -> Header {
+        Header::parse(&self.header)
+    }
+
+    /// The bytes of the header.
+    pub fn header(&self) -> &[u8] {
+        &self.header
+    }
+
+    /// The first bytes of the payload, not masked.
+    pub fn payload(&self) -> &[u8] {
+        &self.payload
+    }
+
+    /// The payload's length in bytes.
+    pub fn length(&self) -> u64 {
+        self.parse().payload_length
+    }
+
+    /// Whether this frame ends its message.
+    pub fn is_final(&self) -> bool {
+        self.parse().fin
+    }
+
+    /// The opcode, as a number.
+    pub fn opcode(&self) -> u8 {
+        self.parse().opcode
+    }
+
+    /// The masking key, in a client's frame.
+    pub fn masking_key(&self) -> Option<[u8; 4]> {
+        let key = self.header.len().checked_sub(4).filter(|_| self.parse().masked)?;
+        self.header[key..].try_into().ok()
+    }
+
+    /// The first bytes of the payload as they stood on the wire.
+    pub fn masked(&self) -> Vec<u8> {
+        let key = self.masking_key().unwrap_or_default();
+        self.payload.iter().zip(key.iter().cycle()).map(|(byte, key)| byte ^ key).collect()
+    }
+
+    /// The opcode in words (RFC 6455 5.2).
+    pub fn name(&self) -> &'static str {
+        match self.opcode() {
+            0 => "continuation",
+            1 => "text",
+            2 => "binary",
+            8 => "close",
+            9 => "ping",
+            10 => "pong",
+            _ => "reserved",
+        }
+    }
+
+    /// The bits that the payload's length takes in this header: 7, 16 or 64.
+    pub fn length_form(&self) -> u8 {
+        match self.header[1] & 0x7f {
+            126 => 16,
+            127 => 64,
+            _ => 7,
+        }
+    }
+
+    /// Names and values, for parsing.
+    pub fn fields(&self) -> Vec<(&'static str, String)> {
+        let header = self.parse();
+        let mut fields = vec![
+            ("header", hex(&self.header)),
+            ("fin", u8::from(header.fin).to_string()),
+            ("rsv", format!("{:03b}", header.rsv >> 4)),
+            ("opcode", header.opcode.to_string()),
+            ("name", self.name().into()),
+            ("mask", u8::from(header.masked).to_string()),
+            ("length", header.payload_length.to_string()),
+            ("form", self.length_form().to_string()),
+        ];
+        if let Some(key) = self.masking_key() {
+            fields.extend([("masking-key", hex(&key)), ("masked", hex(&self.masked()))]);
+        }
+        fields.extend([("payload", hex(&self.payload)), ("text", self.text())]);
+        fields
+    }
+
+    /// The first bytes of the payload as text, escaped; a close code as its number.
+    fn text(&self) -> String {
+        match (self.opcode(), self.payload.as_slice()) {
+            (8, [high, low, reason @ ..]) => {
+                format!("{} {}", u16::from_be_bytes([*high, *low]), String::from_utf8_lossy(reason).escape_debug())
+            }
+            (_, payload) => String::from_utf8_lossy(payload).escape_debug().to_string(),
+        }
+    }
+}
+
+impl Display for FrameView {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let more = if self.is_final() { "" } else { ", more to come" };
+        let cut = if self.length() > self.payload.len() as u64 { "…" } else { "" };
+        write!(f, "{} of {} bytes{more}: \"{}{cut}\"", self.name(), self.length(), self.text())
+    }
+}
+
+/// Bytes in hex, for instance `81 05 48`.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(" ")
+}
+
+/// Sees the frames of one direction go by, for people who watch. It checks nothing.
+#[derive(Debug, Default)]
+pub struct Spectator {
+    header: HeaderReader,
+    payload: Vec<u8>,
+    payload_seen: u64,
+}
+
+impl Spectator {
+    /// Sees bytes go by, and tells of each frame that ends in them.
+    pub fn see(&mut self, mut bytes: &[u8], mut found: impl FnMut(FrameView)) {
+        while !bytes.is_empty() {
+            let header = self.header.read(bytes);
+            bytes = &bytes[header..];
+            if !self.header.is_whole() {
+                return;
+            }
+            let left = Header::parse(self.header.bytes()).payload_length.saturating_sub(self.payload_seen);
+            let (payload, rest) = bytes.split_at(usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len()));
+            bytes = rest;
+            let shown = payload.len().min(SHOWN_PAYLOAD - self.payload.len());
+            self.payload.extend_from_slice(&payload[..shown]);
+            self.payload_seen += payload.len() as u64;
+            if payload.len() as u64 == left {
+                found(std::mem::take(self).view());
+            }
+        }
+    }
+
+    fn view(self) -> FrameView {
+        let wire = FrameView { header: self.header.bytes().to_vec(), payload: self.payload };
+        // The payload was masked as it came: masking once more is unmasking (RFC 6455 5.3).
+        FrameView { payload: wire.masked(), ..wire }
     }
 }
 
