@@ -6,7 +6,7 @@
 //! overtakes its Close frame.
 
 use crate::frame::{Failure, encode};
-use crate::limits::{CLOSE_DEADLINE, READ_SIZE};
+use crate::limits::{CLOSE_DEADLINE, Limits, READ_SIZE};
 use crate::protocol::{Closing, Output, Protocol};
 use crate::refusal::quote;
 use crate::room::{Cut, Member};
@@ -70,6 +70,8 @@ pub enum End {
     EndOfStream,
     /// The socket failed: a reset, for instance.
     Lost(io::ErrorKind),
+    /// Nothing came any more, not even an answer to a Ping.
+    Silence,
 }
 
 impl Display for Ending {
@@ -111,6 +113,7 @@ impl Display for End {
             }
             Self::EndOfStream => write!(f, "end of stream without a Close frame"),
             Self::Lost(kind) => write!(f, "{kind}"),
+            Self::Silence => write!(f, "silence, and no answer to a Ping"),
         }
     }
 }
@@ -119,7 +122,9 @@ impl Ending {
     /// Whether this is a way to end that needs nobody's attention.
     pub fn is_expected(&self) -> bool {
         match &self.why {
-            End::Closed(Closing::ByClient(_)) | End::EndOfStream | End::Lost(_) => true,
+            End::Closed(Closing::ByClient(_)) | End::EndOfStream | End::Lost(_) | End::Silence => {
+                true
+            }
             End::Closed(Closing::ByServer { failure, .. }) => failure.code == CloseCode::Away,
         }
     }
@@ -154,6 +159,9 @@ enum Event {
     Stopping,
 }
 
+/// Far enough.
+const NEVER: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
 thread_local! {
     /// What is read and what is said within one poll. A thread's connections share both, so that an idle one has neither.
     static SCRATCH: RefCell<Scratch> = RefCell::new(Scratch { read: vec![0; READ_SIZE], said: Vec::new() });
@@ -170,12 +178,12 @@ pub async fn live(
     socket: TcpStream,
     early: Vec<u8>,
     purpose: Purpose,
-    max_message_size: usize,
+    limits: &Limits,
     stopping: impl Future<Output = ()>,
 ) -> Ending {
     let born = Instant::now();
     let who = purpose.to_string();
-    let mut connection = Connection::open(socket, purpose, max_message_size);
+    let mut connection = Connection::open(socket, purpose, limits, born);
     SCRATCH.with_borrow_mut(|scratch| connection.receive(&early, &mut scratch.said));
     drop(early);
     let end = connection.converse(stopping).await;
@@ -189,7 +197,7 @@ pub async fn live(
 }
 
 impl Connection {
-    fn open(socket: TcpStream, purpose: Purpose, max_message_size: usize) -> Self {
+    fn open(socket: TcpStream, purpose: Purpose, limits: &Limits, now: Instant) -> Self {
         let (reader, writer) = socket.into_split();
         let seat = match purpose {
             Purpose::Chat { client_id, member } => {
@@ -201,10 +209,11 @@ impl Connection {
             }
             Purpose::Echo => Seat::Alone(writer),
         };
+        let protocol = Protocol::new(limits.max_message_size, limits.ping_interval, now);
         Self {
             reader,
             seat,
-            protocol: Protocol::new(max_message_size),
+            protocol,
             own: Output::new(),
             messages: 0,
         }
@@ -213,13 +222,15 @@ impl Connection {
     /// The event loop (phase 3), until a closing handshake begins or the socket ends.
     async fn converse(&mut self, stopping: impl Future<Output = ()>) -> Option<End> {
         let mut stopping = pin!(stopping);
-        let mut alarm = pin!(sleep_until(Instant::now().into()));
+        let mut alarm = pin!(sleep_until((Instant::now() + NEVER).into()));
         while self.protocol.closing().is_none() {
-            let deadline = self.protocol.deadline();
+            // Each byte that comes puts the deadline off. The alarm is set anew only when it has gone off, or would go off
+            // too late.
+            let deadline = self.protocol.deadline().map(Into::into);
             if let Some(deadline) =
-                deadline.filter(|deadline| alarm.deadline() != (*deadline).into())
+                deadline.filter(|deadline| alarm.is_elapsed() || *deadline < alarm.deadline())
             {
-                alarm.as_mut().reset(deadline.into());
+                alarm.as_mut().reset(deadline);
             }
             let event = poll_fn(|context| {
                 if let Poll::Ready(event) = self.poll_socket(context) {
@@ -241,7 +252,10 @@ impl Connection {
                     self.protocol
                         .close(Failure::new(CloseCode::Again, reason), &mut self.own);
                 }
-                Event::Expired => self.protocol.expire(Instant::now(), &mut self.own),
+                Event::Expired if self.protocol.expire(Instant::now(), &mut self.own) => {
+                    return Some(End::Silence);
+                }
+                Event::Expired => {}
                 Event::Stopping => {
                     let away = Failure::new(CloseCode::Away, "the server is going away");
                     self.protocol.close(away, &mut self.own);

@@ -12,6 +12,7 @@
 //!
 //! Every limit stands in [`limits`].
 
+pub mod admission;
 pub mod connection;
 pub mod frame;
 pub mod handshake;
@@ -21,3 +22,4 @@ pub mod refusal;
 pub mod room;
 pub mod server;
 pub mod service;
+pub mod throttle;

@@ -9,6 +9,10 @@ pub struct Limits {
     pub max_message_size: usize,
     /// How far, in bytes, a client may fall behind the room before it is closed with 1013.
     pub max_backlog: usize,
+    /// How many connections there may be at a time, HTTP and WebSocket together.
+    pub max_connections: usize,
+    /// The silence after which a client gets a Ping; after one more without a byte it is dropped. None: never.
+    pub ping_interval: Option<Duration>,
 }
 
 impl Default for Limits {
@@ -16,6 +20,8 @@ impl Default for Limits {
         Self {
             max_message_size: 64 * 1024,
             max_backlog: 16 * 1024 * 1024,
+            max_connections: 10_000,
+            ping_interval: Some(Duration::from_secs(20)),
         }
     }
 }
@@ -59,6 +65,27 @@ pub const MAX_PENDING: usize = 1024 * 1024;
 /// How long accepting pauses when it fails, for lack of file descriptors for instance.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// The most connections that can be counted.
+pub const MOST_CONNECTIONS: usize = u32::MAX as usize;
+
+/// The most threads. More than a machine's cores gain nothing.
+pub const MOST_THREADS: usize = 256;
+
+/// The longest `--ping-interval` in seconds: a day.
+pub const LONGEST_PING_INTERVAL: usize = 24 * 60 * 60;
+
+/// How many connections beyond `max_connections` are answered with 503 at a time. The rest are just closed.
+pub const FULL_ANSWERS: usize = 16;
+
+/// When a client that met a full or a stopping server may come again, in seconds.
+pub const RETRY_AFTER: &str = "5";
+
+/// Open files that are not connections: standard streams, listeners, the event queue of each thread, signals.
+pub const OTHER_OPEN_FILES: usize = 64;
+
+/// How many lines a second the log takes of one kind that clients can cause at will.
+pub const LOG_LINES_PER_SECOND: u32 = 20;
+
 /// How much of a client's text is quoted in a refusal or on the terminal, in characters.
 pub const QUOTE_LENGTH: usize = 120;
 
@@ -66,4 +93,7 @@ const _: () = {
     assert!(REQUEST_DEADLINE.as_secs() < EXCHANGE_DEADLINE.as_secs());
     // An ordered stop waits for the closing handshakes it starts.
     assert!(CLOSE_DEADLINE.as_secs() < STOP_DEADLINE.as_secs());
+    // What one turn piles up is no reason to call a client slow.
+    assert!(MAX_PENDING * 2 <= 16 * 1024 * 1024);
+    assert!(FULL_ANSWERS < OTHER_OPEN_FILES);
 };

@@ -2,11 +2,16 @@
 
 use lexopt::prelude::{Long, Short, ValueExt};
 use std::fmt::Display;
-use std::future::Future;
 use std::io::{self, ErrorKind, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::process::ExitCode;
-use switchboard::limits::{LARGEST_MESSAGE, Limits};
+use std::time::Duration;
+use switchboard::admission::Admission;
+use switchboard::limits::{
+    LARGEST_MESSAGE, LONGEST_PING_INTERVAL, Limits, MOST_CONNECTIONS, MOST_THREADS,
+    OTHER_OPEN_FILES,
+};
 use switchboard::server::{Options, serve};
 use tokio::net::TcpListener;
 
@@ -19,8 +24,13 @@ Options:
       --host ADDR               address to listen on; may be repeated [default: 127.0.0.1 and ::1]
       --port N                  0 picks a free one, the printed URL tells which [default: 8000]
       --threads N               threads that serve connections [default: 1]
+      --allow-origin ORIGIN     origin whose pages may connect, beside the page's own; its host is a Host that
+                                is answered; may be repeated; * for any
       --max-message-size BYTES  larger messages close with 1009 [default: 65536]
       --max-backlog BYTES       how far a slow client may fall behind before 1013 [default: 16777216]
+      --max-connections N       beyond: 503 [default: what the limit on open files leaves]
+      --ping-interval SECONDS   silence before a Ping; as long again without a byte: dropped; 0 is never
+                                [default: 20]
   -h, --help                    print this
   -V, --version                 print the version
 
@@ -41,7 +51,7 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    match parse(lexopt::Parser::from_env()) {
+    match parse(lexopt::Parser::from_env(), raise_open_files()) {
         Ok(Command::Serve(arguments)) => {
             run(arguments).map_or_else(|error| complain(&error, 1), |()| ExitCode::SUCCESS)
         }
@@ -63,29 +73,36 @@ fn print(text: &str) -> io::Result<()> {
     stdout.flush()
 }
 
-fn parse(mut parser: lexopt::Parser) -> Result<Command, lexopt::Error> {
-    let mut arguments = Arguments {
-        hosts: Vec::new(),
-        port: 8000,
-        options: Options::default(),
-    };
-    let Options {
-        threads,
-        limits: Limits {
-            max_message_size,
-            max_backlog,
-        },
-    } = &mut arguments.options;
+fn parse(mut parser: lexopt::Parser, most_connections: usize) -> Result<Command, lexopt::Error> {
+    let mut hosts = Vec::new();
+    let mut port = 8000;
+    let mut threads = 1;
+    let mut allowed = Vec::new();
+    let mut max_connections = None;
+    let mut limits = Limits::default();
     while let Some(argument) = parser.next()? {
         match argument {
-            Long("host") => arguments.hosts.push(parser.value()?.parse()?),
-            Long("port") => arguments.port = parser.value()?.parse()?,
-            Long("threads") => *threads = number(&mut parser, "threads", 1, 1024)?,
+            Long("host") => hosts.push(parser.value()?.parse()?),
+            Long("port") => port = parser.value()?.parse()?,
+            Long("threads") => threads = number(&mut parser, "threads", 1..=MOST_THREADS)?,
+            Long("allow-origin") => allowed.push(parser.value()?.parse()?),
             Long("max-message-size") => {
-                *max_message_size = number(&mut parser, "max-message-size", 1, LARGEST_MESSAGE)?
+                limits.max_message_size =
+                    number(&mut parser, "max-message-size", 1..=LARGEST_MESSAGE)?;
             }
             Long("max-backlog") => {
-                *max_backlog = number(&mut parser, "max-backlog", 1, usize::MAX)?
+                limits.max_backlog = number(&mut parser, "max-backlog", 1..=usize::MAX)?
+            }
+            Long("max-connections") => {
+                max_connections = Some(number(
+                    &mut parser,
+                    "max-connections",
+                    1..=MOST_CONNECTIONS,
+                )?);
+            }
+            Long("ping-interval") => {
+                let seconds = number(&mut parser, "ping-interval", 0..=LONGEST_PING_INTERVAL)?;
+                limits.ping_interval = (seconds > 0).then(|| Duration::from_secs(seconds as u64));
             }
             Long("help") | Short('h') => return Ok(Command::Print(HELP.into())),
             Long("version") | Short('V') => {
@@ -97,21 +114,54 @@ fn parse(mut parser: lexopt::Parser) -> Result<Command, lexopt::Error> {
             other => return Err(other.unexpected()),
         }
     }
-    Ok(Command::Serve(arguments))
+    let limits = Limits {
+        max_connections: max_connections.unwrap_or(most_connections),
+        ..limits
+    };
+    let loopback_only = hosts.iter().all(IpAddr::is_loopback);
+    let admission = Admission {
+        loopback_only,
+        allowed,
+    };
+    Ok(Command::Serve(Arguments {
+        hosts,
+        port,
+        options: Options {
+            threads,
+            limits,
+            admission,
+        },
+    }))
 }
 
 fn number(
     parser: &mut lexopt::Parser,
     name: &str,
-    least: usize,
-    most: usize,
+    range: RangeInclusive<usize>,
 ) -> Result<usize, lexopt::Error> {
     let number = parser.value()?.parse()?;
-    if (least..=most).contains(&number) {
+    if range.contains(&number) {
         Ok(number)
     } else {
-        Err(format!("--{name} {number}: must be from {least} to {most}").into())
+        Err(format!(
+            "--{name} {number}: must be from {} to {}",
+            range.start(),
+            range.end()
+        )
+        .into())
     }
+}
+
+/// Raises the limit on open files as far as it goes, and returns how many connections it leaves.
+fn raise_open_files() -> usize {
+    #[cfg(unix)]
+    if let Ok(open_files) = rlimit::increase_nofile_limit(u64::MAX) {
+        let open_files = usize::try_from(open_files).unwrap_or(usize::MAX);
+        return open_files
+            .saturating_sub(OTHER_OPEN_FILES)
+            .clamp(1, MOST_CONNECTIONS);
+    }
+    Limits::default().max_connections
 }
 
 fn run(arguments: Arguments) -> io::Result<()> {
@@ -129,10 +179,16 @@ fn run(arguments: Arguments) -> io::Result<()> {
                 .map(|address| format!("http://{address}"))
         });
         let urls = urls.collect::<io::Result<Vec<_>>>()?.join(" and ");
+        let (mut stop, mut stop_at_once) = (Signals::new()?, Signals::new()?);
         print(&format!(
             "switchboard listens on {urls} (Ctrl-C stops it)\n"
         ))?;
-        serve(listeners, arguments.options, interrupted()?).await
+        tokio::select! {
+            served = serve(listeners, arguments.options, stop.next()) => served,
+            () = async { stop_at_once.next().await; stop_at_once.next().await } => {
+                Err(io::Error::new(ErrorKind::Interrupted, "stopped at once by a second signal"))
+            }
+        }
     })
 }
 
@@ -172,25 +228,42 @@ async fn bind_all(hosts: &[IpAddr], port: u16) -> io::Result<Vec<TcpListener>> {
     Ok(listeners)
 }
 
-/// Done at Ctrl-C or a polite kill.
-fn interrupted() -> io::Result<impl Future<Output = ()>> {
+/// Ctrl-C, and where there is such a thing, the polite kill.
+struct Signals {
     #[cfg(unix)]
-    {
+    interrupt: tokio::signal::unix::Signal,
+    #[cfg(unix)]
+    terminate: tokio::signal::unix::Signal,
+}
+
+#[cfg(unix)]
+impl Signals {
+    fn new() -> io::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let mut terminate = signal(SignalKind::terminate())?;
-        Ok(async move {
-            tokio::select! {
-                _ = interrupt.recv() => {}
-                _ = terminate.recv() => {}
-            }
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
         })
     }
-    #[cfg(not(unix))]
-    Ok(async {
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
+
+#[cfg(not(unix))]
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self {})
+    }
+
+    async fn next(&mut self) {
         if tokio::signal::ctrl_c().await.is_err() {
             // Without a way to be told, it serves until it is killed.
             std::future::pending::<()>().await;
         }
-    })
+    }
 }

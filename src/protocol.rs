@@ -11,8 +11,9 @@ use crate::frame::{Failure, Frames, Stop};
 use crate::limits::UNFINISHED_MESSAGE_AGE;
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tungstenite::error::{Error, ProtocolError};
+use tungstenite::protocol::frame::Frame;
 use tungstenite::protocol::frame::coding::CloseCode;
 use tungstenite::protocol::{CloseFrame, Role, WebSocketConfig, WebSocketContext};
 use tungstenite::{Message, Utf8Bytes};
@@ -44,19 +45,41 @@ pub struct Protocol {
     frames: Frames,
     context: Option<Box<WebSocketContext>>,
     unfinished_since: Option<Instant>,
+    watch: Option<Watch>,
     closing: Option<Box<Closing>>,
     /// Nothing that the client sends matters any more: both Close frames have been sent, or its bytes make no sense.
     closed: bool,
 }
 
+/// Looks out for a client that has fallen silent: after an interval without a byte it gets a Ping, after one more it is
+/// given up (RFC 6455 5.5.2).
+#[derive(Clone, Copy, Debug)]
+struct Watch {
+    interval: Duration,
+    heard: Instant,
+    pinged: bool,
+}
+
+impl Watch {
+    fn deadline(&self) -> Instant {
+        self.heard + self.interval * if self.pinged { 2 } else { 1 }
+    }
+}
+
 impl Protocol {
-    /// An open connection. `max_message_size` is in bytes of payload.
-    pub fn new(max_message_size: usize) -> Self {
+    /// A connection that opens now. `max_message_size` is in bytes of payload; `ping_interval` is the silence before a
+    /// Ping, none for never.
+    pub fn new(max_message_size: usize, ping_interval: Option<Duration>, now: Instant) -> Self {
         Self {
             max_message_size,
             frames: Frames::new(max_message_size),
             context: None,
             unfinished_since: None,
+            watch: ping_interval.map(|interval| Watch {
+                interval,
+                heard: now,
+                pinged: false,
+            }),
             closing: None,
             closed: false,
         }
@@ -72,10 +95,18 @@ impl Protocol {
         self.closed
     }
 
-    /// When [`expire`](Self::expire) is due.
+    /// When [`expire`](Self::expire) is due. Once the connection is closing, never.
     pub fn deadline(&self) -> Option<Instant> {
-        self.unfinished_since
+        let silence = self.watch.map(|watch| watch.deadline());
+        self.message_deadline()
+            .into_iter()
+            .chain(silence)
+            .min()
             .filter(|_| self.closing.is_none())
+    }
+
+    fn message_deadline(&self) -> Option<Instant> {
+        self.unfinished_since
             .map(|since| since + UNFINISHED_MESSAGE_AGE)
     }
 
@@ -90,6 +121,13 @@ impl Protocol {
     ) {
         if self.closed {
             return;
+        }
+        if let Some(watch) = &mut self.watch {
+            *watch = Watch {
+                heard: now,
+                pinged: false,
+                ..*watch
+            };
         }
         let (good, stop) = self.frames.advance(input);
         self.decode(&input[..good], output, deliver);
@@ -207,12 +245,31 @@ impl Protocol {
         self.context = None;
     }
 
-    /// Fails the connection if its [`deadline`](Self::deadline) has passed.
-    pub fn expire(&mut self, now: Instant, output: &mut Output) {
-        if self.deadline().is_some_and(|deadline| deadline <= now) {
+    /// Does what is due: fails a connection whose message is not finished in time, sends a Ping into a silence. True
+    /// where the Ping got no answer either: nobody is there.
+    pub fn expire(&mut self, now: Instant, output: &mut Output) -> bool {
+        if self.closing.is_some() {
+            return false;
+        }
+        if self
+            .message_deadline()
+            .is_some_and(|deadline| deadline <= now)
+        {
             let seconds = UNFINISHED_MESSAGE_AGE.as_secs();
             let reason = format!("a message was not finished within {seconds} s, RFC 6455 10.4");
             self.fail(Failure::new(CloseCode::Policy, reason), output);
+            return false;
+        }
+        match self.watch.as_mut().filter(|watch| watch.deadline() <= now) {
+            None => false,
+            Some(watch) if watch.pinged => true,
+            Some(watch) => {
+                watch.pinged = true;
+                Frame::ping(Vec::new())
+                    .format(output)
+                    .expect("writing to memory does not fail");
+                false
+            }
         }
     }
 }

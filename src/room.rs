@@ -161,19 +161,22 @@ impl Room {
     }
 
     /// Says something to all members: `frames` are whole frames.
-    fn speak(&self, part: usize, frames: &[u8]) {
+    fn speak(&self, frames: &[u8]) {
         let mut pending = lock(&self.pending);
         pending.end += frames.len() as u64;
+        let mut full = false;
         for (bytes, part) in pending.bytes.iter_mut().zip(&self.parts) {
             if bytes.is_empty() {
                 part.said.notify_one();
             }
             bytes.extend_from_slice(frames);
+            full |= bytes.len() >= MAX_PENDING;
         }
-        let full = pending.bytes[part].len() >= MAX_PENDING;
         drop(pending);
         if full {
-            self.turn(part);
+            // Too much for one turn: this one ends now, whoever's it is. A speaker that is faster than the others' turns
+            // waits for them here.
+            (0..self.parts.len()).for_each(|part| self.turn(part));
         }
     }
 
@@ -378,7 +381,7 @@ impl Member {
     /// Says something to all members: `frames` are whole frames, one after the other.
     pub fn broadcast(&self, frames: &[u8]) {
         if !frames.is_empty() {
-            self.room.speak(self.part, frames);
+            self.room.speak(frames);
         }
     }
 

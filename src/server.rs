@@ -4,37 +4,39 @@
 //! then the socket comes back out of hyper, with what it had read too far, and goes to
 //! [`connection::live`] in a task of its own.
 
+use crate::admission::Admission;
 use crate::connection::{self, Purpose};
 use crate::limits::{
-    ACCEPT_PAUSE, CLOSE_DEADLINE, EXCHANGE_DEADLINE, Limits, MAX_HEAD_SIZE, MAX_HEADERS,
-    REQUEST_DEADLINE, STOP_DEADLINE,
+    ACCEPT_PAUSE, CLOSE_DEADLINE, EXCHANGE_DEADLINE, FULL_ANSWERS, Limits, MAX_HEAD_SIZE,
+    MAX_HEADERS, MOST_CONNECTIONS, REQUEST_DEADLINE, STOP_DEADLINE,
 };
 use crate::room::Room;
 use crate::service::Visit;
+use crate::throttle::Throttle;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use log::{debug, info, warn};
 use std::cell::RefCell;
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::io;
-use std::net::SocketAddr;
-use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{Builder as ThreadBuilder, JoinHandle};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder as RuntimeBuilder, Handle};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use tokio::time::{sleep, timeout};
 
 /// What can be set about a server.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Options {
     /// How many threads serve connections.
     pub threads: usize,
-    /// The limits of each connection.
+    /// The limits of the command line.
     pub limits: Limits,
+    /// Who may come in.
+    pub admission: Admission,
 }
 
 impl Default for Options {
@@ -42,20 +44,36 @@ impl Default for Options {
         Self {
             threads: 1,
             limits: Limits::default(),
+            admission: Admission::default(),
         }
     }
 }
 
 /// What all connections share.
 #[derive(Debug)]
-struct Server {
-    room: Arc<Room>,
-    limits: Limits,
+pub struct Shared {
+    /// The chat's room.
+    pub room: Arc<Room>,
+    /// The limits of the command line.
+    pub limits: Limits,
+    /// Who may come in.
+    pub admission: Admission,
+    /// The log of what clients do wrong.
+    pub faults: Throttle,
     /// How many connections there have been; each has its own number.
     connections: AtomicU64,
     stopping: watch::Sender<bool>,
-    /// Every connection holds a clone, so that the other end tells when the last one is gone.
-    alive: mpsc::Sender<()>,
+    /// A permit for each connection that may still come. All are back when the last connection has ended.
+    places: Arc<Semaphore>,
+    /// The same for those that are told that there is no place.
+    full_answers: Arc<Semaphore>,
+}
+
+impl Shared {
+    /// Whether the server has been told to stop.
+    pub fn is_stopping(&self) -> bool {
+        *self.stopping.borrow()
+    }
 }
 
 /// Serves connections from the listeners until `shutdown`, then closes all of them in order.
@@ -67,16 +85,23 @@ pub async fn serve(
     options: Options,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
-    let threads = options.threads.max(1);
-    let (alive, mut gone) = mpsc::channel(1);
-    let server = Arc::new(Server {
-        room: Room::new(threads, options.limits.max_backlog),
-        limits: options.limits,
+    let Options {
+        threads,
+        limits,
+        admission,
+    } = options;
+    let max_connections = limits.max_connections.clamp(1, MOST_CONNECTIONS);
+    let server = Arc::new(Shared {
+        room: Room::new(threads.max(1), limits.max_backlog),
+        limits,
+        admission,
+        faults: Throttle::default(),
         connections: AtomicU64::new(0),
         stopping: watch::Sender::new(false),
-        alive,
+        places: Arc::new(Semaphore::new(max_connections)),
+        full_answers: Arc::new(Semaphore::new(FULL_ANSWERS)),
     });
-    let crew = Crew::start(&server.room, threads)?;
+    let crew = Crew::start(&server.room, threads.max(1))?;
     let accepting: Vec<_> = listeners
         .into_iter()
         .map(|listener| tokio::spawn(accept(Arc::clone(&server), listener, crew.runtimes.clone())))
@@ -89,8 +114,11 @@ pub async fn serve(
         let _ = task.await;
     }
     server.stopping.send_replace(true);
-    drop(server);
-    if timeout(STOP_DEADLINE, gone.recv()).await.is_err() {
+    let all = u32::try_from(max_connections).expect("clamped to what fits");
+    if timeout(STOP_DEADLINE, server.places.acquire_many(all))
+        .await
+        .is_err()
+    {
         warn!(
             "some connections did not close within {} s",
             STOP_DEADLINE.as_secs()
@@ -147,26 +175,42 @@ impl Crew {
 }
 
 /// Accepts connections, and gives each to the next thread in turn.
-async fn accept(server: Arc<Server>, listener: TcpListener, runtimes: Arc<[Handle]>) {
+async fn accept(server: Arc<Shared>, listener: TcpListener, runtimes: Arc<[Handle]>) {
+    // Many a failed accept is as good as one.
+    let faults = Throttle::new(1);
     loop {
         let (socket, peer) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
-                warn!("accept: {error}");
+                faults.log(|| format!("no connection can be accepted: {error}"));
                 sleep(ACCEPT_PAUSE).await;
                 continue;
             }
         };
         let number = server.connections.fetch_add(1, Ordering::Relaxed) + 1;
+        let (permit, full) = match Arc::clone(&server.places).try_acquire_owned() {
+            Ok(permit) => (permit, false),
+            Err(_) => match Arc::clone(&server.full_answers).try_acquire_owned() {
+                Ok(permit) => (permit, true),
+                Err(_) => continue,
+            },
+        };
         let part = usize::try_from(number).unwrap_or(0) % runtimes.len();
-        let server = Arc::clone(&server);
+        let visit = Visit {
+            server: Arc::clone(&server),
+            number,
+            peer,
+            part,
+            full,
+            upgrade: RefCell::new(None),
+        };
         if part == 0 {
-            tokio::spawn(server.visit(socket, peer, number, part));
+            tokio::spawn(serve_http(socket, visit, permit));
         } else if let Ok(socket) = socket.into_std() {
             // Its events are to wake its own thread.
             runtimes[part].spawn(async move {
                 match TcpStream::from_std(socket) {
-                    Ok(socket) => server.visit(socket, peer, number, part).await,
+                    Ok(socket) => serve_http(socket, visit, permit).await,
                     Err(error) => warn!("connection {number}, {peer}: {error}"),
                 }
             });
@@ -174,85 +218,76 @@ async fn accept(server: Arc<Server>, listener: TcpListener, runtimes: Arc<[Handl
     }
 }
 
-impl Server {
-    /// The part of a connection that is HTTP: one request, one response.
-    async fn visit(self: Arc<Self>, socket: TcpStream, peer: SocketAddr, number: u64, part: usize) {
-        let alive = self.alive.clone();
-        // A small write goes out at once: a turn is one write already.
-        if let Err(error) = socket.set_nodelay(true) {
-            debug!("connection {number}, {peer}: {error}");
-        }
-        let visit = Visit {
-            number,
-            peer,
-            room: Arc::clone(&self.room),
-            part,
-            upgrade: RefCell::new(None),
-        };
-        let mut http = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(REQUEST_DEADLINE)
-            .max_headers(MAX_HEADERS)
-            .max_header_size(MAX_HEAD_SIZE)
-            .keep_alive(false)
-            .serve_connection(TokioIo::new(socket), visit);
-        let exchange = {
-            let exchange = pin!(timeout(
-                EXCHANGE_DEADLINE,
-                poll_fn(|context| http.poll_without_shutdown(context))
-            ));
-            exchange.await
-        };
-        let parts = http.into_parts();
-        let socket = parts.io.into_inner();
-        let purpose = parts.service.upgrade.take();
-        match (exchange, purpose) {
-            (Ok(Ok(())), Some(purpose)) => {
-                let early = parts.read_buf.to_vec();
-                tokio::spawn(self.upgraded(socket, early, purpose, number, alive));
-            }
-            (Ok(Ok(())), None) => linger(socket).await,
-            (Ok(Err(error)), _) => {
-                // Browsers connect ahead and then say nothing.
-                let level = if parts.read_buf.is_empty() {
-                    log::Level::Debug
-                } else {
-                    log::Level::Warn
-                };
-                log::log!(level, "connection {number}, {peer}: {error}");
-                linger(socket).await;
-            }
-            (Err(_), _) => warn!("connection {number}, {peer}: the response was not taken in time"),
-        }
+/// The part of a connection that is HTTP: one request, one response.
+async fn serve_http(socket: TcpStream, visit: Visit, permit: OwnedSemaphorePermit) {
+    let server = Arc::clone(&visit.server);
+    let who = format!("connection {}, {}", visit.number, visit.peer);
+    // A small write goes out at once: a turn is one write already.
+    if let Err(error) = socket.set_nodelay(true) {
+        debug!("{who}: {error}");
     }
-
-    /// The part of a connection that is a WebSocket.
-    async fn upgraded(
-        self: Arc<Self>,
-        socket: TcpStream,
-        early: Vec<u8>,
-        purpose: Purpose,
-        number: u64,
-        _alive: mpsc::Sender<()>,
-    ) {
-        let mut stopping = self.stopping.subscribe();
-        let stopping = async move {
-            // An error means that the server is gone, which is the same.
-            let _ = stopping.wait_for(|stopping| *stopping).await;
-        };
-        let ending = connection::live(
-            socket,
-            early,
-            purpose,
-            self.limits.max_message_size,
-            stopping,
-        )
-        .await;
-        if ending.is_expected() {
-            info!("connection {number}: {ending}");
-        } else {
-            warn!("connection {number}: {ending}");
+    let mut http = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(REQUEST_DEADLINE)
+        .max_headers(MAX_HEADERS)
+        .max_header_size(MAX_HEAD_SIZE)
+        .keep_alive(false)
+        .serve_connection(TokioIo::new(socket), visit);
+    let exchange = timeout(
+        EXCHANGE_DEADLINE,
+        poll_fn(|context| http.poll_without_shutdown(context)),
+    )
+    .await;
+    let parts = http.into_parts();
+    let (socket, visit) = (parts.io.into_inner(), parts.service);
+    match (exchange, visit.upgrade.take()) {
+        (Ok(Ok(())), Some(purpose)) => {
+            // A copy, for hyper's whole buffer hangs on it.
+            let early = parts.read_buf.to_vec();
+            tokio::spawn(serve_websocket(
+                server,
+                visit.number,
+                socket,
+                early,
+                purpose,
+                permit,
+            ));
         }
+        (Ok(Ok(())), None) => linger(socket).await,
+        (Ok(Err(error)), _) => {
+            // Browsers connect ahead and then say nothing.
+            if parts.read_buf.is_empty() {
+                debug!("{who}: {error}");
+            } else {
+                server.faults.log(|| format!("{who}: {error}"));
+            }
+            linger(socket).await;
+        }
+        (Err(_), _) => server
+            .faults
+            .log(|| format!("{who}: the response was not taken in time")),
+    }
+}
+
+/// The part of a connection that is a WebSocket.
+async fn serve_websocket(
+    server: Arc<Shared>,
+    number: u64,
+    socket: TcpStream,
+    early: Vec<u8>,
+    purpose: Purpose,
+    _permit: OwnedSemaphorePermit,
+) {
+    let mut stopping = server.stopping.subscribe();
+    let stopping = async move {
+        // An error means that the server is gone, which is the same.
+        let _ = stopping.wait_for(|stopping| *stopping).await;
+    };
+    let ending = connection::live(socket, early, purpose, &server.limits, stopping).await;
+    if ending.is_expected() {
+        info!("connection {number}: {ending}");
+    } else {
+        warn!("connection {number}: {ending}");
     }
 }
 

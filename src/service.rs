@@ -5,15 +5,18 @@
 
 use crate::connection::Purpose;
 use crate::handshake::{Accept, accept};
+use crate::limits;
 use crate::refusal::{Refusal, quote};
-use crate::room::Room;
+use crate::server::Shared;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::header::{ALLOW, CONTENT_TYPE, HOST, HeaderValue, X_CONTENT_TYPE_OPTIONS};
+use hyper::header::{
+    ALLOW, CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderValue, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS,
+};
 use hyper::service::Service;
 use hyper::{Method, Request, Response, StatusCode, Version};
-use log::{info, warn};
+use log::info;
 use std::cell::RefCell;
 use std::convert::Infallible;
 use std::future::{Ready, ready};
@@ -26,14 +29,16 @@ pub const PAGE: &str = include_str!("../index.html");
 /// One TCP connection's visit, while it speaks HTTP.
 #[derive(Debug)]
 pub struct Visit {
+    /// What it shares with the others.
+    pub server: Arc<Shared>,
     /// The connection's number.
     pub number: u64,
     /// Where it comes from.
     pub peer: SocketAddr,
-    /// The room that `/ws/{client_id}` leads to.
-    pub room: Arc<Room>,
     /// The part of the room that this thread serves.
     pub part: usize,
+    /// Whether it came when there was no place left for it.
+    pub full: bool,
     /// What the connection is to become, once its 101 is on the wire.
     pub upgrade: RefCell<Option<Purpose>>,
 }
@@ -42,6 +47,7 @@ pub struct Visit {
 #[derive(Debug, PartialEq, Eq)]
 enum Route {
     Page,
+    Health,
     Chat(i64),
     Echo,
 }
@@ -57,6 +63,7 @@ fn route(path: &str) -> Result<Route, Refusal> {
     match path {
         "/" => Ok(Route::Page),
         "/echo" => Ok(Route::Echo),
+        "/healthz" => Ok(Route::Health),
         _ => Err(not_found(path)),
     }
 }
@@ -76,17 +83,17 @@ fn not_found(path: &str) -> Refusal {
         status: StatusCode::NOT_FOUND,
         headers: Vec::new(),
         fault: "there is nothing at this path".into(),
-        rule: "the paths are / (the page), /ws/{client_id} (the chat) and /echo",
+        rule: "the paths are / (the page), /ws/{client_id} (the chat), /echo and /healthz",
         sent: quote(path.as_bytes()),
     }
 }
 
-fn page_method(method: &Method) -> Refusal {
+fn read_only(method: &Method) -> Refusal {
     Refusal {
         status: StatusCode::METHOD_NOT_ALLOWED,
         headers: vec![(ALLOW, "GET, HEAD")],
-        fault: "the page is only to be read".into(),
-        rule: "RFC 9110 15.5.6: the methods of / are GET and HEAD",
+        fault: "this is only to be read".into(),
+        rule: "RFC 9110 15.5.6: the methods here are GET and HEAD",
         sent: quote(method.as_str().as_bytes()),
     }
 }
@@ -101,6 +108,16 @@ fn no_host() -> Refusal {
     }
 }
 
+fn unavailable(fault: &str) -> Refusal {
+    Refusal {
+        status: StatusCode::SERVICE_UNAVAILABLE,
+        headers: vec![(RETRY_AFTER, limits::RETRY_AFTER)],
+        fault: fault.into(),
+        rule: "RFC 9110 15.6.4: come again when Retry-After has passed",
+        sent: "nothing wrong".into(),
+    }
+}
+
 fn page() -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(Bytes::from_static(PAGE.as_bytes())));
     let headers = response.headers_mut();
@@ -112,23 +129,44 @@ fn page() -> Response<Full<Bytes>> {
     response
 }
 
+/// The rules of plain HTTP for what is only to be read.
+fn only_read(request: &Request<Incoming>) -> Result<(), Refusal> {
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        return Err(read_only(request.method()));
+    }
+    if request.version() == Version::HTTP_11 && !request.headers().contains_key(HOST) {
+        return Err(no_host());
+    }
+    Ok(())
+}
+
+fn healthy() -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from_static(b"ok\n")));
+    let headers = response.headers_mut();
+    headers.insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static("text/plain; charset=utf-8"),
+    );
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
 impl Visit {
     fn answer(&self, request: &Request<Incoming>) -> Result<Response<Full<Bytes>>, Refusal> {
+        if self.full {
+            return Err(unavailable("the server is full"));
+        }
+        if self.server.is_stopping() {
+            return Err(unavailable("the server is stopping"));
+        }
+        self.server.admission.check_host(request.headers())?;
         match route(request.uri().path())? {
-            Route::Page if !matches!(*request.method(), Method::GET | Method::HEAD) => {
-                Err(page_method(request.method()))
-            }
-            Route::Page
-                if request.version() == Version::HTTP_11
-                    && !request.headers().contains_key(HOST) =>
-            {
-                Err(no_host())
-            }
-            Route::Page => Ok(page()),
+            Route::Page => only_read(request).map(|()| page()),
+            Route::Health => only_read(request).map(|()| healthy()),
             Route::Chat(client_id) => {
                 let accept = self.accept(request)?;
                 // The place comes before the 101: whoever can have seen the 101 gets every message from then on.
-                let member = self.room.join(self.part, self.number);
+                let member = self.server.room.join(self.part, self.number);
                 Ok(self.switch(Purpose::Chat { client_id, member }, &accept))
             }
             Route::Echo => {
@@ -139,8 +177,10 @@ impl Visit {
     }
 
     fn accept(&self, request: &Request<Incoming>) -> Result<Accept, Refusal> {
-        accept(request.method(), request.version(), request.headers())
-            .map_err(|rejection| Refusal::from(&rejection))
+        let accept = accept(request.method(), request.version(), request.headers())
+            .map_err(|rejection| Refusal::from(&rejection))?;
+        self.server.admission.check_origin(request.headers())?;
+        Ok(accept)
     }
 
     fn switch(&self, purpose: Purpose, accept: &Accept) -> Response<Full<Bytes>> {
@@ -162,12 +202,12 @@ impl Visit {
                     response.status()
                 );
             }
-            Err(refusal) => {
-                warn!(
+            Err(refusal) => self.server.faults.log(|| {
+                format!(
                     "connection {number}, {peer}: {method} {path} {}: {}",
                     refusal.status, refusal.fault
-                );
-            }
+                )
+            }),
         }
     }
 }
