@@ -56,13 +56,14 @@ pub struct Protocol {
 #[derive(Clone, Copy, Debug)]
 struct Watch {
     interval: Duration,
-    heard: Instant,
+    /// The last byte or, after that, the Ping.
+    since: Instant,
     pinged: bool,
 }
 
 impl Watch {
     fn deadline(&self) -> Instant {
-        self.heard + self.interval * if self.pinged { 2 } else { 1 }
+        self.since + self.interval
     }
 }
 
@@ -77,7 +78,7 @@ impl Protocol {
             unfinished_since: None,
             watch: ping_interval.map(|interval| Watch {
                 interval,
-                heard: now,
+                since: now,
                 pinged: false,
             }),
             closing: None,
@@ -124,7 +125,7 @@ impl Protocol {
         }
         if let Some(watch) = &mut self.watch {
             *watch = Watch {
-                heard: now,
+                since: now,
                 pinged: false,
                 ..*watch
             };
@@ -265,6 +266,7 @@ impl Protocol {
             Some(watch) if watch.pinged => true,
             Some(watch) => {
                 watch.pinged = true;
+                watch.since = now;
                 Frame::ping(Vec::new())
                     .format(output)
                     .expect("writing to memory does not fail");
