@@ -332,6 +332,11 @@ mod tests {
     use std::time::Duration;
     use tungstenite::protocol::frame::coding::Data;
 
+    /// A connection that just opened and never asks a silent client.
+    fn protocol(max_message_size: usize) -> Protocol {
+        Protocol::new(max_message_size, None, Instant::now())
+    }
+
     /// A protocol, what it delivered, and what it has to write.
     struct Run {
         protocol: Protocol,
@@ -342,7 +347,7 @@ mod tests {
     impl Run {
         fn new() -> Self {
             Self {
-                protocol: Protocol::new(LIMIT),
+                protocol: protocol(LIMIT),
                 messages: Vec::new(),
                 output: Output::new(),
             }
@@ -420,7 +425,7 @@ mod tests {
         assert_eq!(run.written(), b"\x8a\x05Hello");
 
         let mut run = Run::new();
-        run.protocol = Protocol::new(65536);
+        run.protocol = protocol(65536);
         let binary = vec![0x5a; 65536];
         run.receive(&masked(0x82, &binary[..256]));
         run.receive(&masked(0x82, &binary));
@@ -566,7 +571,7 @@ mod tests {
     #[test]
     fn control_frames_may_be_longer_than_the_limit_of_messages() {
         let mut run = Run::new();
-        run.protocol = Protocol::new(10);
+        run.protocol = protocol(10);
         run.receive(&masked(0x89, &[b'p'; 125]));
         assert_eq!(run.written(), [b"\x8a\x7d", &[b'p'; 125][..]].concat());
         assert!(run.protocol.closing().is_none());
@@ -773,7 +778,7 @@ mod tests {
     #[test]
     fn what_deliver_refuses_closes_with_its_code_and_nothing_more_is_delivered() {
         let unsupported = || Failure::new(CloseCode::Unsupported, "text only");
-        let (mut protocol, mut output, mut delivered) = (Protocol::new(LIMIT), Output::new(), 0);
+        let (mut protocol, mut output, mut delivered) = (protocol(LIMIT), Output::new(), 0);
         let frames = [
             masked(0x89, b""),
             masked(0x82, b"1"),
@@ -861,6 +866,80 @@ mod tests {
         assert!(!run.protocol.is_closed());
     }
 
+    // A silent client.
+
+    #[test]
+    fn a_silent_client_gets_a_ping_after_the_interval_and_is_given_up_after_one_more() {
+        let start = Instant::now();
+        let after = |seconds| start + Duration::from_secs(seconds);
+        let mut run = Run::new();
+        run.protocol = Protocol::new(LIMIT, Some(Duration::from_secs(20)), start);
+        let early = Duration::from_nanos(1);
+        assert_eq!(run.protocol.deadline(), Some(after(20)));
+        assert!(!run.protocol.expire(after(20) - early, &mut run.output));
+        assert_eq!(run.written(), b"");
+        assert!(!run.protocol.expire(after(20), &mut run.output));
+        assert_eq!(run.written(), b"\x89\x00");
+        assert_eq!(run.protocol.deadline(), Some(after(40)));
+        assert!(!run.protocol.expire(after(40) - early, &mut run.output));
+        assert!(run.protocol.expire(after(40), &mut run.output));
+        assert_eq!(run.written(), b"");
+    }
+
+    #[test]
+    fn a_byte_from_the_client_ends_its_silence() {
+        let start = Instant::now();
+        let after = |seconds| start + Duration::from_secs(seconds);
+        let mut run = Run::new();
+        run.protocol = Protocol::new(LIMIT, Some(Duration::from_secs(20)), start);
+        run.protocol.expire(after(20), &mut run.output);
+        run.receive_at(after(39), &masked(0x8a, b""));
+        assert_eq!(run.protocol.deadline(), Some(after(59)));
+        assert!(!run.protocol.expire(after(59), &mut run.output));
+        assert_eq!(run.written(), b"\x89\x00\x89\x00");
+    }
+
+    #[test]
+    fn a_client_has_the_whole_interval_for_its_pong_though_the_ping_was_late() {
+        let start = Instant::now();
+        let after = |seconds| start + Duration::from_secs(seconds);
+        let mut run = Run::new();
+        run.protocol = Protocol::new(LIMIT, Some(Duration::from_secs(20)), start);
+        assert!(!run.protocol.expire(after(100), &mut run.output));
+        assert_eq!(run.protocol.deadline(), Some(after(120)));
+        assert!(!run.protocol.expire(after(119), &mut run.output));
+        assert!(run.protocol.expire(after(120), &mut run.output));
+    }
+
+    #[test]
+    fn of_silence_and_an_unfinished_message_the_first_that_is_due_counts() {
+        let start = Instant::now();
+        let after = |seconds| start + Duration::from_secs(seconds);
+        let mut run = Run::new();
+        run.protocol = Protocol::new(LIMIT, Some(Duration::from_secs(20)), start);
+        run.receive_at(start, &masked(0x01, b"half"));
+        assert_eq!(run.protocol.deadline(), Some(after(20)));
+        run.protocol.expire(after(20), &mut run.output);
+        assert_eq!(run.written(), b"\x89\x00");
+        assert_eq!(run.protocol.deadline(), Some(after(30)));
+        // Both are due by now, and the message goes first: its Close says more than silence.
+        assert!(!run.protocol.expire(after(50), &mut run.output));
+        assert!(run.protocol.is_closed());
+    }
+
+    #[test]
+    fn a_connection_that_closes_is_not_asked_whether_it_is_there() {
+        let start = Instant::now();
+        let mut run = Run::new();
+        run.protocol = Protocol::new(LIMIT, Some(Duration::from_secs(20)), start);
+        run.protocol.close(away(), &mut run.output);
+        assert_eq!(run.protocol.deadline(), None);
+        let later = start + Duration::from_secs(100);
+        assert!(!run.protocol.expire(later, &mut run.output));
+        assert!(!run.protocol.expire(later, &mut run.output));
+        assert_eq!(run.written(), close_frame(1001, "away"));
+    }
+
     // What tungstenite keeps.
 
     #[test]
@@ -885,8 +964,7 @@ mod tests {
     /// Messages, output, how it closed: what must not depend on the split. The output has an echo of each message, so
     /// the order of both is in it; a binary message that begins with 0 is refused.
     fn outcome(pieces: &[&[u8]]) -> (Vec<Message>, Output, Option<Closing>, bool) {
-        let (mut protocol, mut output, mut messages) =
-            (Protocol::new(LIMIT), Output::new(), Vec::new());
+        let (mut protocol, mut output, mut messages) = (protocol(LIMIT), Output::new(), Vec::new());
         for piece in pieces {
             protocol.receive(piece, Instant::now(), &mut output, |message, output| {
                 messages.push(message.clone());
