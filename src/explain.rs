@@ -5,13 +5,10 @@
 //! out, and it says so.
 
 use crate::frame::{FrameView, hex};
-use crate::lifecycle::{Event, Lifecycle, Phase, Seen, Step, milliseconds};
+use crate::lifecycle::{Event, Lifecycle, Phase, Seen, Step, TERMINAL, milliseconds};
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
 use std::thread::{Builder, JoinHandle};
-
-/// A watcher's number that no connection has.
-const TERMINAL: u64 = 0;
 
 /// Prints steps until the watch ends.
 ///
@@ -74,7 +71,8 @@ impl Terminal {
             self.last = Some((step.connection, phase));
             text.push_str(&self.heading(step, phase));
         }
-        let time = step.elapsed.map_or_else(|| "            ".into(), |elapsed| format!("{:>12}", milliseconds(elapsed)));
+        let time =
+            step.elapsed.map_or_else(|| "            ".into(), |elapsed| format!("{:>12}", milliseconds(elapsed)));
         let rfc = self.paint(Paint::Dim, &format!("  {}", step.event.rfc()));
         let _ = writeln!(text, "{} {time}  {}{rfc}", self.whose(step), self.headline(&step.event));
         for line in self.details(&step.event) {
@@ -114,7 +112,7 @@ impl Terminal {
         match event {
             Event::Request(head) | Event::Response(head) | Event::Switching(head) => String::from_utf8_lossy(head)
                 .lines()
-                .map(|line| format!("{} {}", self.paint(Paint::Dim, "│"), line.escape_debug()))
+                .map(|line| format!("{} {}", self.paint(Paint::Dim, "│"), line.escape_debug()).trim_end().to_owned())
                 .collect(),
             Event::FrameIn(frame) | Event::FrameOut(frame) => self.frame(frame),
             _ => Vec::new(),
@@ -144,7 +142,8 @@ impl Terminal {
         let width = |(name, value): &(&str, String)| name.len().max(value.len());
         let names: Vec<_> = columns.iter().map(|column| format!("{:<1$}", column.0, width(column))).collect();
         let values: Vec<_> = columns.iter().map(|column| format!("{:<1$}", column.1, width(column))).collect();
-        let mut lines = vec![self.paint(Paint::Dim, names.join(" ").trim_end()), values.join(" ").trim_end().to_owned()];
+        let mut lines =
+            vec![self.paint(Paint::Dim, names.join(" ").trim_end()), values.join(" ").trim_end().to_owned()];
         if !frame.payload().is_empty() {
             if key.is_some() {
                 lines.push(format!("{} {}", self.paint(Paint::Dim, "masked"), hex(&frame.masked())));

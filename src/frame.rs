@@ -23,10 +23,7 @@ pub struct Failure {
 impl Failure {
     /// A failure with this code and reason.
     pub fn new(code: CloseCode, reason: impl Into<Cow<'static, str>>) -> Self {
-        Self {
-            code,
-            reason: reason.into(),
-        }
+        Self { code, reason: reason.into() }
     }
 
     fn protocol(rule: &'static str) -> Self {
@@ -63,11 +60,7 @@ impl Header {
 
     /// Reads a whole header.
     fn parse(bytes: &[u8]) -> Self {
-        let extended = |n: usize| {
-            bytes[2..2 + n]
-                .iter()
-                .fold(0, |sum, byte| sum << 8 | u64::from(*byte))
-        };
+        let extended = |n: usize| bytes[2..2 + n].iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte));
         Self {
             fin: bytes[0] & 0x80 != 0,
             rsv: bytes[0] & 0x70,
@@ -175,9 +168,7 @@ impl Frames {
 
     /// The close code of the Close frame that was stopped behind, if it has one.
     pub fn close_code(&self) -> Option<u16> {
-        self.close
-            .filter(|close| close.length >= 2)
-            .map(|close| u16::from_be_bytes(close.code))
+        self.close.filter(|close| close.length >= 2).map(|close| u16::from_be_bytes(close.code))
     }
 
     /// Walks on over `input`. Returns how many of its bytes may be decoded, and why it stopped there.
@@ -197,9 +188,7 @@ impl Frames {
                     return (start, Stop::At(failure));
                 }
             } else {
-                let taken = usize::try_from(self.payload_left)
-                    .unwrap_or(usize::MAX)
-                    .min(input.len() - at);
+                let taken = usize::try_from(self.payload_left).unwrap_or(usize::MAX).min(input.len() - at);
                 self.read_close_code(&input[at..at + taken]);
                 at += taken;
                 self.payload_left -= taken as u64;
@@ -223,11 +212,7 @@ impl Frames {
         if header.opcode == u8::from(OpCode::Control(Control::Close)) {
             let mut masking_key = [0; 4];
             masking_key.copy_from_slice(&self.header.bytes()[self.header.length - 4..]);
-            self.close = Some(CloseFrame {
-                masking_key,
-                length: header.payload_length,
-                code: [0; 2],
-            });
+            self.close = Some(CloseFrame { masking_key, length: header.payload_length, code: [0; 2] });
         }
         if !header.is_control() {
             let so_far = self.message.unwrap_or(0);
@@ -238,33 +223,20 @@ impl Frames {
 
     fn check(&self, header: &Header) -> Result<(), Failure> {
         if !header.masked {
-            return Err(Failure::protocol(
-                "a client must mask every frame, RFC 6455 5.1",
-            ));
+            return Err(Failure::protocol("a client must mask every frame, RFC 6455 5.1"));
         }
         if header.rsv != 0 {
-            return Err(Failure::protocol(
-                "RSV1 to RSV3 must be 0 without an extension, RFC 6455 5.2",
-            ));
+            return Err(Failure::protocol("RSV1 to RSV3 must be 0 without an extension, RFC 6455 5.2"));
         }
         if matches!(
             OpCode::from(header.opcode),
             OpCode::Data(Data::Reserved(_)) | OpCode::Control(Control::Reserved(_))
         ) {
-            return Err(Failure::protocol(
-                "opcodes 3 to 7 and 11 to 15 are reserved, RFC 6455 5.2",
-            ));
+            return Err(Failure::protocol("opcodes 3 to 7 and 11 to 15 are reserved, RFC 6455 5.2"));
         }
-        if header.is_control() {
-            Self::check_control(header)
-        } else {
-            self.check_data(header)
-        }?;
+        if header.is_control() { Self::check_control(header) } else { self.check_data(header) }?;
         if self.raw > UNFINISHED_MESSAGE_FACTOR * self.max_message_size + MAX_HEADER as u64 {
-            let reason = format!(
-                "{} bytes and the message is not finished, RFC 6455 10.4",
-                self.raw
-            );
+            let reason = format!("{} bytes and the message is not finished, RFC 6455 10.4", self.raw);
             return Err(Failure::new(CloseCode::Policy, reason));
         }
         Ok(())
@@ -272,14 +244,10 @@ impl Frames {
 
     fn check_control(header: &Header) -> Result<(), Failure> {
         if !header.fin {
-            return Err(Failure::protocol(
-                "a control frame must not be fragmented, RFC 6455 5.5",
-            ));
+            return Err(Failure::protocol("a control frame must not be fragmented, RFC 6455 5.5"));
         }
         if header.payload_length > MAX_CONTROL_PAYLOAD {
-            return Err(Failure::protocol(
-                "a control frame has at most 125 bytes of payload, RFC 6455 5.5",
-            ));
+            return Err(Failure::protocol("a control frame has at most 125 bytes of payload, RFC 6455 5.5"));
         }
         Ok(())
     }
@@ -287,15 +255,9 @@ impl Frames {
     fn check_data(&self, header: &Header) -> Result<(), Failure> {
         let continues = header.opcode == u8::from(OpCode::Data(Data::Continue));
         match (continues, self.message) {
-            (true, None) => Err(Failure::protocol(
-                "there is no message to continue, RFC 6455 5.4",
-            )),
-            (false, Some(_)) => Err(Failure::protocol(
-                "the message before is not finished, RFC 6455 5.4",
-            )),
-            (_, so_far) => {
-                self.check_size(so_far.unwrap_or(0).saturating_add(header.payload_length))
-            }
+            (true, None) => Err(Failure::protocol("there is no message to continue, RFC 6455 5.4")),
+            (false, Some(_)) => Err(Failure::protocol("the message before is not finished, RFC 6455 5.4")),
+            (_, so_far) => self.check_size(so_far.unwrap_or(0).saturating_add(header.payload_length)),
         }
     }
 
@@ -303,18 +265,15 @@ impl Frames {
         if message_size <= self.max_message_size {
             return Ok(());
         }
-        let reason = format!(
-            "a message of {message_size} bytes, the limit is {}, RFC 6455 10.4",
-            self.max_message_size
-        );
+        let reason =
+            format!("a message of {message_size} bytes, the limit is {}, RFC 6455 10.4", self.max_message_size);
         Err(Failure::new(CloseCode::Size, reason))
     }
 
     /// Keeps the first two bytes of a Close frame's payload, unmasked (RFC 6455 5.3, 5.5.1).
     fn read_close_code(&mut self, payload: &[u8]) {
         let Some(close) = &mut self.close else { return };
-        let offset =
-            usize::try_from(close.length - self.payload_left).expect("a control frame is short");
+        let offset = usize::try_from(close.length - self.payload_left).expect("a control frame is short");
         for (index, byte) in payload.iter().enumerate() {
             if let Some(code) = close.code.get_mut(offset + index) {
                 *code = byte ^ close.masking_key[offset + index];
@@ -485,10 +444,7 @@ impl Spectator {
 pub fn encode(opcode: Data, payload: &[&[u8]], output: &mut impl Write) {
     const MEMORY: &str = "writing to memory does not fail";
     let length: usize = payload.iter().map(|part| part.len()).sum();
-    let header = FrameHeader {
-        opcode: OpCode::Data(opcode),
-        ..FrameHeader::default()
-    };
+    let header = FrameHeader { opcode: OpCode::Data(opcode), ..FrameHeader::default() };
     header.format(length as u64, output).expect(MEMORY);
     for part in payload {
         output.write_all(part).expect(MEMORY);
@@ -548,8 +504,7 @@ pub(crate) mod tests {
 
     /// A text or binary message in one or more fragments, with Pings and Pongs between them.
     fn message() -> impl Strategy<Value = Vec<Vec<u8>>> {
-        let text =
-            prop_oneof![3 => "\\PC{0,20}", 1 => "[a-zé]{126,150}"].prop_map(String::into_bytes);
+        let text = prop_oneof![3 => "\\PC{0,20}", 1 => "[a-zé]{126,150}"].prop_map(String::into_bytes);
         let data = prop_oneof![(Just(1), text), (Just(2), vec(any::<u8>(), 0..LIMIT))];
         let cuts = vec((any::<Index>(), option::of(control())), 0..4);
         (data, cuts).prop_map(|((opcode, payload), mut cuts)| {
@@ -567,8 +522,7 @@ pub(crate) mod tests {
     }
 
     fn control() -> impl Strategy<Value = Vec<u8>> {
-        (select(vec![0x89, 0x8a]), vec(any::<u8>(), 0..=125))
-            .prop_map(|(first, payload)| masked(first, &payload))
+        (select(vec![0x89, 0x8a]), vec(any::<u8>(), 0..=125)).prop_map(|(first, payload)| masked(first, &payload))
     }
 
     /// The frames of a client that breaks no rule, without its Close.
@@ -643,15 +597,10 @@ pub(crate) mod tests {
     fn a_header_that_breaks_a_rule_is_not_handed_on() {
         let huge = claim(0x82, u64::MAX);
         let (mut walk, good) = (Frames::new(LIMIT), masked(0x81, b"good"));
-        let failure = Failure::new(
-            CloseCode::Size,
-            "a message of 18446744073709551615 bytes, the limit is 300, RFC 6455 10.4",
-        );
+        let failure =
+            Failure::new(CloseCode::Size, "a message of 18446744073709551615 bytes, the limit is 300, RFC 6455 10.4");
         let stream = [&good[..], &huge, b"payload"].concat();
-        assert_eq!(
-            walk.advance(&stream),
-            (good.len(), Stop::At(failure.clone()))
-        );
+        assert_eq!(walk.advance(&stream), (good.len(), Stop::At(failure.clone())));
 
         let mut walk = Frames::new(LIMIT);
         let (last, rest) = huge.split_last().unwrap();
@@ -671,10 +620,7 @@ pub(crate) mod tests {
         for byte in &close[..close.len() - 1] {
             assert_eq!(walk.advance(&[*byte]), (1, Stop::Nowhere));
         }
-        assert_eq!(
-            walk.advance(&close[close.len() - 1..]),
-            (1, Stop::AfterClose)
-        );
+        assert_eq!(walk.advance(&close[close.len() - 1..]), (1, Stop::AfterClose));
         assert_eq!(walk.close_code(), Some(1001));
     }
 
@@ -696,14 +642,8 @@ pub(crate) mod tests {
         };
         assert_eq!(encoded(Data::Text, b"Hello"), b"\x81\x05Hello");
         let bytes = vec![7; 65536];
-        assert_eq!(
-            encoded(Data::Binary, &bytes[..256]),
-            [b"\x82\x7e\x01\x00", &bytes[..256]].concat()
-        );
-        assert_eq!(
-            encoded(Data::Binary, &bytes),
-            [b"\x82\x7f\x00\x00\x00\x00\x00\x01\x00\x00", &bytes[..]].concat()
-        );
+        assert_eq!(encoded(Data::Binary, &bytes[..256]), [b"\x82\x7e\x01\x00", &bytes[..256]].concat());
+        assert_eq!(encoded(Data::Binary, &bytes), [b"\x82\x7f\x00\x00\x00\x00\x00\x01\x00\x00", &bytes[..]].concat());
     }
 
     #[test]
@@ -713,10 +653,7 @@ pub(crate) mod tests {
             let (front, back) = payload.split_at(length / 3);
             encode(Data::Text, &[front, back, b""], &mut frame);
             let (header, whole) = tungstenite_reads(&frame);
-            let expected = FrameHeader {
-                opcode: OpCode::Data(Data::Text),
-                ..FrameHeader::default()
-            };
+            let expected = FrameHeader { opcode: OpCode::Data(Data::Text), ..FrameHeader::default() };
             assert_eq!(header, expected, "{length}");
             assert_eq!(whole, frame.len(), "{length}");
             assert!(frame.ends_with(&payload), "{length}");
@@ -730,10 +667,7 @@ pub(crate) mod tests {
     fn length_on_wire_counts_a_masking_key_and_never_overflows() {
         for length in [0, 125, 126, 65535, 65536, 1 << 40] {
             let header = claim(0x82, length);
-            assert_eq!(
-                length_on_wire(header.iter().copied()),
-                header.len() as u64 + length
-            );
+            assert_eq!(length_on_wire(header.iter().copied()), header.len() as u64 + length);
         }
         assert_eq!(length_on_wire(claim(0x82, u64::MAX).into_iter()), u64::MAX);
     }

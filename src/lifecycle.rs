@@ -142,7 +142,7 @@ pub enum Event {
     /// The first Close frame.
     Close(Side, Option<(u16, String)>),
     /// The second.
-    CloseAnswer(Side, Option<(u16, String)>),
+    CloseAnswer(Side),
     /// TCP ended.
     TcpClosed(Side),
     /// The place in the list was given back.
@@ -181,7 +181,7 @@ impl Event {
             | Self::Broadcast { .. }
             | Self::Ping(_)
             | Self::Pong(..) => Phase::Loop,
-            Self::Close(..) | Self::CloseAnswer(..) | Self::TcpClosed(_) | Self::Left { .. } | Self::Life { .. } => {
+            Self::Close(..) | Self::CloseAnswer(_) | Self::TcpClosed(_) | Self::Left { .. } | Self::Life { .. } => {
                 Phase::Termination
             }
         }
@@ -207,7 +207,7 @@ impl Event {
             Self::Ping(_) => "ping",
             Self::Pong(..) => "pong",
             Self::Close(..) => "close",
-            Self::CloseAnswer(..) => "close-answer",
+            Self::CloseAnswer(_) => "close-answer",
             Self::TcpClosed(_) => "tcp-closed",
             Self::Left { .. } => "left",
             Self::Life { .. } => "life",
@@ -232,7 +232,7 @@ impl Event {
             Self::Ping(_) => "RFC 6455 5.5.2",
             Self::Pong(..) => "RFC 6455 5.5.3",
             Self::Close(..) => "RFC 6455 7.1.2",
-            Self::CloseAnswer(..) => "RFC 6455 7.1.3",
+            Self::CloseAnswer(_) => "RFC 6455 7.1.3",
             Self::TcpClosed(_) => "RFC 6455 7.1.1",
             Self::Left { .. } | Self::Life { .. } => "RFC 6455 7.1.4: the connection is CLOSED",
         }
@@ -263,11 +263,14 @@ impl Event {
             Self::Pong(by, None) => format!("Pong by the {by}"),
             Self::Pong(by, Some(round_trip)) => format!("Pong by the {by} after {}", milliseconds(*round_trip)),
             Self::Close(by, close) => format!("closing handshake begun by the {by}: {}", close_in_words(close)),
-            Self::CloseAnswer(by, close) => format!("answered by the {by}: {}", close_in_words(close)),
+            Self::CloseAnswer(by) => format!("closing handshake done by the {by}'s Close"),
             Self::TcpClosed(by) => format!("TCP closed first by the {by}"),
             Self::Left { members } => format!("left the list, {members} remain"),
             Self::Life { messages, bytes_in, bytes_out, lasted } => {
-                format!("its life: {messages} messages, {bytes_in} bytes in, {bytes_out} out, {:.1} s", lasted.as_secs_f64())
+                format!(
+                    "its life: {messages} messages, {bytes_in} bytes in, {bytes_out} out, {:.1} s",
+                    lasted.as_secs_f64()
+                )
             }
         }
     }
@@ -292,16 +295,16 @@ impl Event {
             Self::Fragment { fragments, bytes } => {
                 vec![("fragments", fragments.to_string()), ("bytes", bytes.to_string())]
             }
-            Self::Broadcast { members, bytes, behind } => vec![
-                ("members", members.to_string()),
-                ("bytes", bytes.to_string()),
-                ("behind", behind.to_string()),
-            ],
-            Self::Ping(by) | Self::TcpClosed(by) | Self::Pong(by, None) => vec![("by", by.to_string())],
+            Self::Broadcast { members, bytes, behind } => {
+                vec![("members", members.to_string()), ("bytes", bytes.to_string()), ("behind", behind.to_string())]
+            }
+            Self::Ping(by) | Self::TcpClosed(by) | Self::CloseAnswer(by) | Self::Pong(by, None) => {
+                vec![("by", by.to_string())]
+            }
             Self::Pong(by, Some(round_trip)) => {
                 vec![("by", by.to_string()), ("round-trip", format!("{:.3}", round_trip.as_secs_f64() * 1e3))]
             }
-            Self::Close(by, close) | Self::CloseAnswer(by, close) => close_fields(*by, close),
+            Self::Close(by, close) => close_fields(*by, close),
             Self::Life { messages, bytes_in, bytes_out, lasted } => vec![
                 ("messages", messages.to_string()),
                 ("bytes-in", bytes_in.to_string()),
@@ -419,6 +422,9 @@ fn hidden_value(line: &[u8]) -> Option<(usize, usize)> {
     }
 }
 
+/// The terminal's number among the watchers. The others have the number of their connection; no connection has this one.
+pub const TERMINAL: u64 = 0;
+
 /// What a watcher gets.
 #[derive(Clone, Debug)]
 pub enum Seen {
@@ -499,9 +505,9 @@ impl Lifecycle {
         }
     }
 
-    /// How many watch.
-    pub fn watchers(&self) -> usize {
-        self.state().watchers.len()
+    /// How many watch, the terminal apart.
+    pub fn viewers(&self) -> usize {
+        self.state().watchers.iter().filter(|watcher| watcher.id != TERMINAL).count()
     }
 
     /// How long a watcher has taken nothing, with its queue full. None if it is gone.
@@ -521,10 +527,10 @@ impl Lifecycle {
 
     /// A connection's client says who it is.
     pub fn named(&self, connection: u64, client_id: i64) {
-        if self.is_watched() {
-            if let Some(trail) = self.state().trails.get_mut(&connection) {
-                trail.client_id = Some(client_id);
-            }
+        if self.is_watched()
+            && let Some(trail) = self.state().trails.get_mut(&connection)
+        {
+            trail.client_id = Some(client_id);
         }
     }
 

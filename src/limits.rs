@@ -72,7 +72,7 @@ pub const MOST_CONNECTIONS: usize = u32::MAX as usize;
 pub const MOST_THREADS: usize = 256;
 
 /// The longest `--ping-interval` in seconds: a day.
-pub const LONGEST_PING_INTERVAL: usize = 24 * 60 * 60;
+pub const LONGEST_PING_INTERVAL: u64 = 24 * 60 * 60;
 
 /// How many connections beyond `max_connections` are answered with 503 at a time. The rest are just closed.
 pub const FULL_ANSWERS: usize = 16;

@@ -14,8 +14,10 @@
 //! member's own frames go out between two frames of the room, never inside one.
 
 use crate::frame::length_on_wire;
+use crate::lifecycle::{Event, Lifecycle};
 use crate::limits::MAX_PENDING;
 use crate::protocol::Output;
+use crate::trace::frames_in;
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, ErrorKind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -30,6 +32,7 @@ pub struct Room {
     pending: Mutex<Pending>,
     parts: Box<[Part]>,
     max_backlog: u64,
+    lifecycle: Arc<Lifecycle>,
 }
 
 /// What has been said and not yet been taken by a turn.
@@ -67,6 +70,8 @@ struct Log {
 /// One member in the list.
 #[derive(Debug)]
 struct Entry {
+    /// Where it joined.
+    joined: u64,
     /// The next byte that this member gets.
     place: u64,
     /// The end of the frame that `place` is in; `place` itself between two frames.
@@ -116,23 +121,18 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Room {
     /// An empty room of as many parts as threads serve it. `max_backlog` is in bytes.
-    pub fn new(parts: usize, max_backlog: usize) -> Arc<Self> {
+    pub fn new(parts: usize, max_backlog: usize, lifecycle: Arc<Lifecycle>) -> Arc<Self> {
         Arc::new(Self {
-            pending: Mutex::new(Pending {
-                end: 0,
-                bytes: vec![Vec::new(); parts].into(),
-            }),
+            pending: Mutex::new(Pending { end: 0, bytes: vec![Vec::new(); parts].into() }),
             parts: (0..parts).map(|_| Part::default()).collect(),
             max_backlog: max_backlog as u64,
+            lifecycle,
         })
     }
 
     /// How many members there are.
     pub fn len(&self) -> usize {
-        self.parts
-            .iter()
-            .map(|part| lock(&part.list).members.len())
-            .sum()
+        self.parts.iter().map(|part| lock(&part.list).members.len()).sum()
     }
 
     /// Whether nobody is here.
@@ -145,19 +145,9 @@ impl Room {
     pub fn join(self: &Arc<Self>, part: usize, number: u64) -> Member {
         let mut list = lock(&self.parts[part].list);
         let place = lock(&self.pending).end;
-        let entry = Entry {
-            place,
-            boundary: place,
-            writer: Writer::Opening,
-            socket: None,
-            waker: None,
-        };
+        let entry = Entry { place, joined: place, boundary: place, writer: Writer::Opening, socket: None, waker: None };
         list.members.insert(number, entry);
-        Member {
-            room: Arc::clone(self),
-            part,
-            number,
-        }
+        Member { room: Arc::clone(self), part, number }
     }
 
     /// Says something to all members: `frames` are whole frames.
@@ -197,10 +187,36 @@ impl Room {
         std::mem::swap(&mut batch, &mut lock(&self.pending).bytes[part]);
         if !batch.is_empty() {
             list.deliver(&batch, self.max_backlog);
+            self.show(&list, &batch);
             batch.clear();
             batch.shrink_to(MAX_PENDING);
         }
         list.spare = batch;
+    }
+}
+
+impl Room {
+    /// For those who watch: the frames that a turn wrote to each member.
+    fn show(&self, list: &List, batch: &[u8]) {
+        if !self.lifecycle.is_watched() {
+            return;
+        }
+        let frames = frames_in(batch);
+        for (number, _) in list.members.iter().filter(|(_, entry)| matches!(entry.writer, Writer::Turn)) {
+            for frame in &frames {
+                self.lifecycle.frame_step(*number, || Event::FrameOut(frame.clone()));
+            }
+        }
+    }
+
+    /// For those who watch: what one connection said to all.
+    fn show_broadcast(&self, number: u64, bytes: usize) {
+        if self.lifecycle.is_watched() {
+            let behind = |part: &Part| lock(&part.list).members.values().filter(|entry| entry.is_behind()).count();
+            let behind = self.parts.iter().map(behind).sum();
+            let members = self.len();
+            self.lifecycle.frame_step(number, || Event::Broadcast { members, bytes, behind });
+        }
     }
 }
 
@@ -220,11 +236,7 @@ impl List {
     /// Drops from the log what everyone has, after a member caught up or left.
     fn trim(&mut self) {
         if !self.log.bytes.is_empty() {
-            let needed = self
-                .members
-                .values()
-                .map(|member| member.needs(self.log.end))
-                .min();
+            let needed = self.members.values().map(|member| member.needs(self.log.end)).min();
             self.log.append(&[], needed.unwrap_or(self.log.end));
         }
     }
@@ -255,11 +267,7 @@ impl Log {
         }
         let (front, back) = self.bytes.as_slices();
         let index = self.index(place);
-        if index < front.len() {
-            &front[index..]
-        } else {
-            &back[index - front.len()..]
-        }
+        if index < front.len() { &front[index..] } else { &back[index - front.len()..] }
     }
 
     /// The bytes from a place to a boundary behind it, as many as stand together.
@@ -267,6 +275,14 @@ impl Log {
         let bytes = self.from(place);
         let length = usize::try_from(boundary - place).expect("a frame of the log is in memory");
         &bytes[..length.min(bytes.len())]
+    }
+
+    /// The bytes from a place to a boundary, all of them.
+    fn copy(&self, place: u64, boundary: u64) -> Vec<u8> {
+        if place == boundary {
+            return Vec::new();
+        }
+        self.bytes.range(self.index(place)..self.index(boundary)).copied().collect()
     }
 
     /// The length of the frame that begins at a place.
@@ -283,8 +299,7 @@ impl Entry {
         };
         // A member that joined while this batch was pending begins inside it.
         let from = |place: u64| {
-            &batch[usize::try_from(place.saturating_sub(start))
-                .map_or(batch.len(), |i| i.min(batch.len()))..]
+            &batch[usize::try_from(place.saturating_sub(start)).map_or(batch.len(), |i| i.min(batch.len()))..]
         };
         let due = from(self.place);
         match socket.try_write(due) {
@@ -310,6 +325,11 @@ impl Entry {
         }
     }
 
+    /// Whether it has yet to take what earlier turns brought.
+    fn is_behind(&self) -> bool {
+        !matches!(self.writer, Writer::Turn)
+    }
+
     /// Cuts off a member that is more than a backlog behind.
     fn judge(&mut self, end: u64, max_backlog: u64) {
         let behind = end.saturating_sub(self.place);
@@ -329,12 +349,7 @@ impl Entry {
     }
 
     /// Writes what the member's task has to write: its own frames before the room's, but never inside one.
-    fn poll_catch_up(
-        &mut self,
-        context: &mut Context<'_>,
-        own: &mut Output,
-        log: &Log,
-    ) -> Poll<io::Result<()>> {
+    fn poll_catch_up(&mut self, context: &mut Context<'_>, own: &mut Output, log: &Log) -> Poll<io::Result<()>> {
         let Some(socket) = &self.socket else {
             return Poll::Ready(Ok(()));
         };
@@ -353,8 +368,7 @@ impl Entry {
                 Ok(written) if own_first => drop(own.drain(..written)),
                 Ok(written) => {
                     self.place += written as u64;
-                    self.boundary =
-                        next_boundary(self.boundary, self.place, |place| log.frame_length(place));
+                    self.boundary = next_boundary(self.boundary, self.place, |place| log.frame_length(place));
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     ready!(socket.as_ref().poll_write_ready(context))?;
@@ -381,6 +395,7 @@ impl Member {
     /// Says something to all members: `frames` are whole frames, one after the other.
     pub fn broadcast(&self, frames: &[u8]) {
         if !frames.is_empty() {
+            self.room.show_broadcast(self.number, frames.len());
             self.room.speak(frames);
         }
     }
@@ -406,11 +421,7 @@ impl Member {
         let Some(entry) = members.get_mut(&self.number) else {
             return Poll::Ready(Ok(()));
         };
-        if !entry
-            .waker
-            .as_ref()
-            .is_some_and(|waker| waker.will_wake(context.waker()))
-        {
+        if !entry.waker.as_ref().is_some_and(|waker| waker.will_wake(context.waker())) {
             entry.waker = Some(context.waker().clone());
         }
         match entry.writer {
@@ -424,26 +435,43 @@ impl Member {
         Poll::Ready(Ok(()))
     }
 
-    /// Leaves the room, after all that was said so far has been offered to it. Returns its socket, and the rest of the frame that
-    /// was begun on it.
-    pub fn leave(self) -> Option<(OwnedWriteHalf, Vec<u8>)> {
-        self.room.turn(self.part);
-        let mut list = self.list();
-        let entry = list.members.remove(&self.number)?;
-        let rest = list
-            .log
-            .within(entry.place, entry.boundary.max(entry.place))
-            .to_vec();
-        list.trim();
-        Some((entry.socket?, rest))
+    /// How many members the room has.
+    pub fn members(&self) -> usize {
+        self.room.len()
     }
+
+    /// Leaves the room, after all that was said so far has been offered to it. Tells how many members remain.
+    pub fn leave(self) -> (Left, usize) {
+        self.room.turn(self.part);
+        let left = self.take_out();
+        (left, self.room.len())
+    }
+
+    fn take_out(&self) -> Left {
+        let mut list = self.list();
+        let Some(entry) = list.members.remove(&self.number) else { return Left::default() };
+        let rest = match entry.writer {
+            Writer::Lost(_) => Vec::new(),
+            _ => list.log.copy(entry.place, entry.boundary),
+        };
+        list.trim();
+        Left { socket: entry.socket, rest, bytes: entry.place - entry.joined }
+    }
+}
+
+/// What a member takes along when it leaves.
+#[derive(Debug, Default)]
+pub struct Left {
+    /// Its socket.
+    pub socket: Option<OwnedWriteHalf>,
+    /// The rest of the frame that was begun on it: to be written before anything else.
+    pub rest: Vec<u8>,
+    /// How many bytes of the room it was given.
+    pub bytes: u64,
 }
 
 impl Drop for Member {
     fn drop(&mut self) {
-        let mut list = self.list();
-        if list.members.remove(&self.number).is_some() {
-            list.trim();
-        }
+        self.take_out();
     }
 }

@@ -48,7 +48,10 @@ impl Trace {
             self.sight = None;
             return;
         }
-        let Some(sight) = self.sight.as_mut().or_else(|| fresh.then(|| self.sight.insert(Box::default()))) else { return };
+        if fresh && self.sight.is_none() {
+            self.sight = Some(Box::default());
+        }
+        let Some(sight) = &mut self.sight else { return };
         let Sight { incoming, pinged, fragments, fragment_bytes } = &mut **sight;
         incoming.see(bytes, |frame| {
             let after = match frame.opcode() {
@@ -97,7 +100,7 @@ impl Trace {
     /// The closing handshake began.
     pub fn closing(&self, closing: &Closing) {
         self.step(|| match closing {
-            Closing::ByClient(close) => Event::Close(Side::Client, words(close)),
+            Closing::ByClient(close) => Event::Close(Side::Client, close.as_ref().map(words)),
             Closing::ByServer { failure, .. } => {
                 Event::Close(Side::Server, Some((failure.code.into(), quote(failure.reason.as_bytes()))))
             }
@@ -107,10 +110,8 @@ impl Trace {
     /// TCP ended, and how.
     pub fn closed(&self, end: &End) {
         match end {
-            End::Closed(Closing::ByClient(close)) => self.step(|| Event::CloseAnswer(Side::Server, words(close))),
-            End::Closed(Closing::ByServer { answered: Some(close), .. }) => {
-                self.step(|| Event::CloseAnswer(Side::Client, words(close)));
-            }
+            End::Closed(Closing::ByClient(_)) => self.step(|| Event::CloseAnswer(Side::Server)),
+            End::Closed(Closing::ByServer { answered: true, .. }) => self.step(|| Event::CloseAnswer(Side::Client)),
             _ => {}
         }
         self.step(|| {
@@ -129,8 +130,8 @@ impl Drop for Trace {
     }
 }
 
-fn words(close: &Option<CloseFrame>) -> Option<(u16, String)> {
-    close.as_ref().map(|close| (close.code.into(), quote(close.reason.as_bytes())))
+fn words(close: &CloseFrame) -> (u16, String) {
+    (close.code.into(), quote(close.reason.as_bytes()))
 }
 
 /// The frames in these bytes, which are whole frames.

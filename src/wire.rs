@@ -1,5 +1,6 @@
 //! The socket under hyper, with a copy of what goes over it for those who watch.
 
+use crate::limits::MAX_HEAD_SIZE;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,6 +13,11 @@ use tokio::net::TcpStream;
 pub struct Record(Arc<Mutex<(Vec<u8>, Vec<u8>)>>);
 
 impl Record {
+    /// Keeps a head's worth of bytes.
+    fn keep(kept: &mut Vec<u8>, bytes: &[u8]) {
+        kept.extend_from_slice(&bytes[..bytes.len().min(MAX_HEAD_SIZE - kept.len())]);
+    }
+
     fn with<T>(&self, with: impl FnOnce(&mut (Vec<u8>, Vec<u8>)) -> T) -> T {
         with(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -48,17 +54,21 @@ impl Wire {
     fn keep_written(&self, length: usize, slices: &[IoSlice<'_>]) {
         if let Some(record) = &self.record {
             let bytes: Vec<u8> = slices.iter().flat_map(|slice| slice.iter().copied()).take(length).collect();
-            record.with(|(_, written)| written.extend_from_slice(&bytes));
+            record.with(|(_, written)| Record::keep(written, &bytes));
         }
     }
 }
 
 impl AsyncRead for Wire {
-    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         ready!(Pin::new(&mut self.socket).poll_read(context, buffer))?;
         if let Some(record) = &self.record {
-            record.with(|(read, _)| read.extend_from_slice(&buffer.filled()[before..]));
+            record.with(|(read, _)| Record::keep(read, &buffer.filled()[before..]));
         }
         Poll::Ready(Ok(()))
     }
