@@ -434,10 +434,10 @@ impl Member {
         self.room.turn(self.part);
         let mut list = self.list();
         let entry = list.members.remove(&self.number)?;
-        let rest = list
-            .log
-            .within(entry.place, entry.boundary.max(entry.place))
-            .to_vec();
+        // The log is a ring, so the frame stands in up to two pieces.
+        let mut rest = list.log.within(entry.place, entry.boundary).to_vec();
+        let second = entry.place + rest.len() as u64;
+        rest.extend(list.log.within(second, entry.boundary));
         list.trim();
         Some((entry.socket?, rest))
     }
