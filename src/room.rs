@@ -883,6 +883,29 @@ mod tests {
     }
 
     #[test]
+    fn who_leaves_inside_a_frame_takes_all_of_its_rest_though_the_log_wraps_there() {
+        run(async {
+            let room = Room::new(1, FAR);
+            let mut seat = Seat::take(&room, 0, 1).await;
+            let said: Vec<_> = (0..HUGE).map(|n| n.to_le_bytes()[0]).collect();
+            say(&room, &text(&said));
+            assert!(seat.poll().await.is_pending());
+            {
+                let log = &mut seat.member.list().log.bytes;
+                let bytes: Vec<_> = log.drain(..).collect();
+                let (front, back) = bytes.split_at(bytes.len() - 1000);
+                *log = VecDeque::with_capacity(bytes.len());
+                log.extend(back);
+                log.extend(front);
+                log.drain(..back.len());
+                log.extend(back);
+                assert_eq!(log.as_slices().1, back);
+            }
+            assert!(seat.leave().await == text(&said));
+        });
+    }
+
+    #[test]
     fn the_list_is_as_before_whatever_ends_a_member() {
         run(async {
             let room = Room::new(2, FAR);
