@@ -364,8 +364,8 @@ impl Connection {
         let writer = match self.seat {
             Seat::Alone(writer) => Some(writer),
             Seat::Room { member, .. } => {
-                let (left, members) = member.leave();
-                self.trace.step(|| Event::Left { members });
+                let left = member.leave();
+                self.trace.step(|| Event::Left { members: left.members });
                 self.bytes_out += left.bytes;
                 // The frame that was begun comes before all others.
                 let own = std::mem::replace(&mut self.own, left.rest.into());
