@@ -194,7 +194,6 @@ impl Server {
             .header_read_timeout(REQUEST_DEADLINE)
             .max_headers(MAX_HEADERS)
             .max_header_size(MAX_HEAD_SIZE)
-            .keep_alive(false)
             .serve_connection(TokioIo::new(socket), visit);
         let exchange = {
             let exchange = pin!(timeout(

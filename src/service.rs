@@ -10,7 +10,7 @@ use crate::room::Room;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::header::{ALLOW, CONTENT_TYPE, HOST, HeaderValue, X_CONTENT_TYPE_OPTIONS};
+use hyper::header::{ALLOW, CONNECTION, CONTENT_TYPE, HOST, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use hyper::service::Service;
 use hyper::{Method, Request, Response, StatusCode, Version};
 use log::{info, warn};
@@ -180,8 +180,15 @@ impl Service<Request<Incoming>> for Visit {
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let answer = self.answer(&request);
         self.log(&request, &answer);
-        ready(Ok(answer.unwrap_or_else(|refusal| {
-            refusal.response(request.headers())
-        })))
+        let mut response = answer.unwrap_or_else(|refusal| refusal.response(request.headers()));
+        // One request a connection. hyper's own switch for that would say so in the 101 too, and clients that expect
+        // `Connection: Upgrade` and nothing else (tungstenite's is one) would refuse it.
+        if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            // To an HTTP/1.1 response hyper would add the `keep-alive` that an HTTP/1.0 request asked for.
+            *response.version_mut() = request.version();
+            let headers = response.headers_mut();
+            headers.append(CONNECTION, HeaderValue::from_static("close"));
+        }
+        ready(Ok(response))
     }
 }
