@@ -82,6 +82,11 @@ impl Client {
         self.send(from_client(first, payload));
     }
 
+    /// Waits for input: `Ok` also at the end, `Err` when none comes in time.
+    pub fn try_read(&mut self) -> io::Result<()> {
+        self.socket.fill_buf().map(drop)
+    }
+
     /// The head of a response, without its `date`, which is different every time.
     pub fn read_head(&mut self) -> String {
         let mut head = String::new();

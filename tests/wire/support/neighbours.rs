@@ -41,7 +41,9 @@ pub fn beside_neighbours(options: Options, trouble: impl FnOnce(&Server)) {
 
 /// Whether this is something that a neighbour said.
 pub fn is_small_talk(payload: &[u8]) -> bool {
-    payload.starts_with(b"Client #-")
+    NEIGHBOURS
+        .iter()
+        .any(|id| payload.starts_with(format!("Client #{id} says: ").as_bytes()))
 }
 
 /// Says numbers until it is over, and hears each of them before the next. Returns all that was heard.
@@ -64,7 +66,11 @@ fn chat(mut client: Client, id: i64, over: &Receiver<()>) -> Vec<String> {
             break;
         }
     }
-    let bye = |text: &String| NEIGHBOURS.map(|id| format!("Client #{id} says: {BYE}")).contains(text);
+    let bye = |text: &String| {
+        NEIGHBOURS
+            .map(|id| format!("Client #{id} says: {BYE}"))
+            .contains(text)
+    };
     while heard.iter().filter(|text| bye(text)).count() < NEIGHBOURS.len() {
         heard.push(client.read_text());
     }
