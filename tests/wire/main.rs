@@ -6,5 +6,9 @@
 
 mod support;
 
+mod after_the_upgrade;
 mod before_the_upgrade;
+mod chat;
+mod command_line;
+mod ends;
 mod page;

@@ -56,14 +56,33 @@ impl Client {
     #[track_caller]
     pub fn open(address: SocketAddr, path: &str) -> Self {
         let mut client = Self::tcp(address);
-        client.send(opening(address, path));
-        assert_eq!(client.read_head(), switching_protocols());
+        client.shake_hands(path);
         client
+    }
+
+    /// The opening handshake.
+    #[track_caller]
+    pub fn shake_hands(&mut self, path: &str) {
+        let address = self.socket().peer_addr().unwrap();
+        self.send(opening(address, path));
+        assert_eq!(self.read_head(), switching_protocols());
+    }
+
+    /// The same connection for another thread. Only one of the two may read.
+    pub fn second(&self) -> Self {
+        let socket = self.socket().try_clone().unwrap();
+        Self {
+            socket: BufReader::new(socket),
+        }
     }
 
     /// The socket itself.
     pub fn socket(&self) -> &TcpStream {
         self.socket.get_ref()
+    }
+
+    pub fn into_socket(self) -> TcpStream {
+        self.socket.into_inner()
     }
 
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) {

@@ -78,6 +78,10 @@ impl Program {
         }
     }
 
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+    }
+
     /// What is left of the log once the program has ended.
     pub fn rest_of_log(&self) -> Vec<String> {
         self.log.iter().collect()
