@@ -8,7 +8,7 @@
 use crate::frame::{Failure, encode};
 use crate::lifecycle::{Event, Lifecycle};
 use crate::limits::{CLOSE_DEADLINE, Limits, READ_SIZE};
-use crate::protocol::{Closing, Output, Protocol};
+use crate::protocol::{Closing, Data, Output, Protocol};
 use crate::refusal::quote;
 use crate::room::{Cut, Member};
 use crate::trace::Trace;
@@ -25,8 +25,7 @@ use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::task::yield_now;
 use tokio::time::{sleep_until, timeout};
-use tungstenite::Message;
-use tungstenite::protocol::frame::coding::{CloseCode, Data};
+use tungstenite::protocol::frame::coding::{CloseCode, Data as Opcode};
 
 /// What a connection was upgraded for.
 #[derive(Debug)]
@@ -305,19 +304,19 @@ impl Connection {
         protocol.receive(input, Instant::now(), own, |message, own| {
             *messages += 1;
             match (&seat, message) {
-                (Seat::Room { says, .. }, Message::Text(text)) => {
-                    encode(Data::Text, &[says.as_bytes(), text.as_bytes()], said);
+                (Seat::Room { says, .. }, Data::Text(text)) => {
+                    encode(Opcode::Text, &[says.as_bytes(), text.as_bytes()], said);
                     Ok(())
                 }
-                (Seat::Alone(_), Message::Text(text)) => {
-                    encode(Data::Text, &[text.as_bytes()], own);
+                (Seat::Alone(_), Data::Text(text)) => {
+                    encode(Opcode::Text, &[text.as_bytes()], own);
                     Ok(())
                 }
-                (Seat::Alone(_), message) => {
-                    encode(Data::Binary, &[&message.into_data()], own);
+                (Seat::Alone(_), Data::Binary(bytes)) => {
+                    encode(Opcode::Binary, &[bytes], own);
                     Ok(())
                 }
-                (Seat::Room { .. }, _) => {
+                (Seat::Room { .. }, Data::Binary(_)) => {
                     Err(Failure::new(CloseCode::Unsupported, "this chat takes text only, RFC 6455 7.4.1"))
                 }
             }

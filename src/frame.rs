@@ -89,6 +89,12 @@ struct HeaderReader {
 impl HeaderReader {
     /// Takes what belongs to the header, and returns how much that was.
     fn read(&mut self, input: &[u8]) -> usize {
+        // A header in one piece, as nearly all are: this halves what the walk costs.
+        if let (0, Some(bytes)) = (self.length, input.first_chunk()) {
+            self.bytes = *bytes;
+            self.length = Header::length(bytes[1]);
+            return self.length;
+        }
         let before = self.length;
         for byte in input {
             if self.is_whole() {
@@ -106,6 +112,11 @@ impl HeaderReader {
 
     fn bytes(&self) -> &[u8] {
         &self.bytes[..self.length]
+    }
+
+    /// Makes ready for the next header.
+    fn clear(&mut self) {
+        self.length = 0;
     }
 }
 
@@ -282,7 +293,7 @@ impl Frames {
     }
 
     fn end_frame(&mut self) {
-        self.header = HeaderReader::default();
+        self.header.clear();
         if self.message.is_none() {
             self.raw = 0;
         }
@@ -437,6 +448,34 @@ impl Spectator {
         let wire = FrameView { header: self.header.bytes().to_vec(), payload: self.payload };
         // The payload was masked as it came: masking once more is unmasking (RFC 6455 5.3).
         FrameView { payload: wire.masked(), ..wire }
+    }
+}
+
+/// The text frame that `bytes` begin with, if it is all there, a message of its own, and no longer than `most`: its length on
+/// the wire, its masking key, and its payload as it came.
+pub fn whole_text_frame(bytes: &[u8], most: usize) -> Option<(usize, [u8; 4], &[u8])> {
+    const FIN_TEXT: u8 = 0x81;
+    let (&[FIN_TEXT, second], _) = bytes.split_first_chunk()? else { return None };
+    if second & 0x80 == 0 {
+        return None;
+    }
+    let header = bytes.get(..Header::length(second))?;
+    let length = usize::try_from(Header::parse(header).payload_length).ok().filter(|length| *length <= most)?;
+    let (payload, key) = (bytes[header.len()..].get(..length)?, *header.last_chunk()?);
+    Some((header.len() + length, key, payload))
+}
+
+/// Puts the payload in clear into `clear` (RFC 6455 5.3).
+pub fn unmask(payload: &[u8], masking_key: [u8; 4], clear: &mut Vec<u8>) {
+    clear.clear();
+    clear.extend_from_slice(payload);
+    let key = u32::from_ne_bytes(masking_key);
+    let (words, rest) = clear.as_chunks_mut();
+    for word in words {
+        *word = (u32::from_ne_bytes(*word) ^ key).to_ne_bytes();
+    }
+    for (byte, key) in rest.iter_mut().zip(masking_key) {
+        *byte ^= key;
     }
 }
 

@@ -5,9 +5,10 @@
 //! same messages and the same bytes out.
 //!
 //! Frames are decoded by tungstenite's [`WebSocketContext`], over a stream in memory that is empty, not ended, when the
-//! input is used up. The context lives only while a message is half read: an idle connection has none.
+//! input is used up. The context lives only while a message is half read: an idle connection has none. One kind of frame
+//! is so common and so plain that it does not need one: a whole text message, see [`Protocol::take_whole_messages`].
 
-use crate::frame::{Failure, Frames, Stop};
+use crate::frame::{Failure, Frames, Stop, unmask, whole_text_frame};
 use crate::limits::UNFINISHED_MESSAGE_AGE;
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
@@ -23,6 +24,15 @@ const READ_BUFFER_SIZE: usize = 256;
 
 /// Bytes on their way to the client.
 pub type Output = VecDeque<u8>;
+
+/// A message from the client (RFC 6455 5.6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Data<'a> {
+    /// Text, which is UTF-8.
+    Text(&'a str),
+    /// Anything.
+    Binary(&'a [u8]),
+}
 
 /// How the closing handshake began (RFC 6455 7.1.2).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -114,7 +124,7 @@ impl Protocol {
         input: &[u8],
         now: Instant,
         output: &mut Output,
-        deliver: impl FnMut(Message, &mut Output) -> Result<(), Failure>,
+        mut deliver: impl FnMut(Data<'_>, &mut Output) -> Result<(), Failure>,
     ) {
         if self.closed {
             return;
@@ -122,8 +132,11 @@ impl Protocol {
         if let Some(watch) = &mut self.watch {
             *watch = Watch { since: now, pinged: false, ..*watch };
         }
+        let input = self.take_whole_messages(input, output, &mut deliver);
         let (good, stop) = self.frames.advance(input);
-        self.decode(&input[..good], output, deliver);
+        if good > 0 {
+            self.decode(&input[..good], output, deliver);
+        }
         if let Stop::At(failure) = stop {
             self.fail(failure, output);
         }
@@ -134,11 +147,33 @@ impl Protocol {
         };
     }
 
+    /// Takes the text messages that the input begins with, as long as each is one whole frame of good UTF-8 and nothing is half read.
+    /// Everything else, every fault above all, is left to [`Frames`] and tungstenite; they would take these messages too, but
+    /// at three times the cost, which is a tenth of what a broadcast to 32 clients costs.
+    fn take_whole_messages<'a>(
+        &mut self,
+        mut input: &'a [u8],
+        output: &mut Output,
+        deliver: &mut impl FnMut(Data<'_>, &mut Output) -> Result<(), Failure>,
+    ) -> &'a [u8] {
+        let mut clear = Vec::new();
+        while self.frames.between_messages() && self.closing.is_none() {
+            let Some((frame, key, masked)) = whole_text_frame(input, self.max_message_size) else { break };
+            unmask(masked, key, &mut clear);
+            let Ok(text) = std::str::from_utf8(&clear) else { break };
+            input = &input[frame..];
+            if let Err(failure) = deliver(Data::Text(text), output) {
+                self.close(failure, output);
+            }
+        }
+        input
+    }
+
     fn decode(
         &mut self,
         input: &[u8],
         output: &mut Output,
-        mut deliver: impl FnMut(Message, &mut Output) -> Result<(), Failure>,
+        mut deliver: impl FnMut(Data<'_>, &mut Output) -> Result<(), Failure>,
     ) {
         let mut context = self.context.take().unwrap_or_else(|| self.new_context());
         let mut stream = Memory { input, output };
@@ -148,8 +183,13 @@ impl Protocol {
                     Some(failure) => return self.fail(failure, stream.output),
                     None => self.close_came(close),
                 },
-                Ok(message @ (Message::Text(_) | Message::Binary(_))) if self.closing.is_none() => {
-                    if let Err(failure) = deliver(message, stream.output) {
+                Ok(Message::Text(text)) if self.closing.is_none() => {
+                    if let Err(failure) = deliver(Data::Text(&text), stream.output) {
+                        self.begin_close(&mut context, failure, stream.output);
+                    }
+                }
+                Ok(Message::Binary(bytes)) if self.closing.is_none() => {
+                    if let Err(failure) = deliver(Data::Binary(&bytes), stream.output) {
                         self.begin_close(&mut context, failure, stream.output);
                     }
                 }
@@ -295,6 +335,14 @@ mod tests {
     use std::time::Duration;
     use tungstenite::protocol::frame::coding::Data;
 
+    /// What was delivered, to keep.
+    fn message(data: super::Data<'_>) -> Message {
+        match data {
+            super::Data::Text(text) => Message::text(text),
+            super::Data::Binary(bytes) => Message::binary(bytes.to_vec()),
+        }
+    }
+
     /// A connection that just opened and never asks a silent client.
     fn protocol(max_message_size: usize) -> Protocol {
         Protocol::new(max_message_size, None, Instant::now())
@@ -326,8 +374,8 @@ mod tests {
 
         fn receive_at(&mut self, now: Instant, input: &[u8]) {
             let Self { protocol, messages, output } = self;
-            protocol.receive(input, now, output, |message, _| {
-                messages.push(message);
+            protocol.receive(input, now, output, |data, _| {
+                messages.push(message(data));
                 Ok(())
             });
         }
@@ -852,7 +900,8 @@ mod tests {
     fn outcome(pieces: &[&[u8]]) -> (Vec<Message>, Output, Option<Closing>, bool) {
         let (mut protocol, mut output, mut messages) = (protocol(LIMIT), Output::new(), Vec::new());
         for piece in pieces {
-            protocol.receive(piece, Instant::now(), &mut output, |message, output| {
+            protocol.receive(piece, Instant::now(), &mut output, |data, output| {
+                let message = message(data);
                 messages.push(message.clone());
                 match message {
                     Message::Binary(bytes) if bytes.first() == Some(&0) => {

@@ -64,7 +64,10 @@ struct List {
 #[derive(Debug, Default)]
 struct Log {
     end: u64,
+    /// The bytes before `end`, in whole batches.
     bytes: VecDeque<u8>,
+    /// Where each batch begins. There a frame begins too.
+    batches: VecDeque<u64>,
 }
 
 /// One member in the list.
@@ -74,8 +77,6 @@ struct Entry {
     joined: u64,
     /// The next byte that this member gets.
     place: u64,
-    /// The end of the frame that `place` is in; `place` itself between two frames.
-    boundary: u64,
     writer: Writer,
     socket: Option<OwnedWriteHalf>,
     /// Wakes the member's task.
@@ -91,8 +92,13 @@ enum Writer {
     Turn,
     /// The member's own task: it is behind, or has frames of its own.
     Task,
-    /// Nobody any more: it is too far behind, by so many bytes.
-    TooSlow(u64),
+    /// Nobody any more: it is too far behind.
+    TooSlow {
+        /// By how many bytes.
+        behind: u64,
+        /// Whether its place is inside a frame.
+        begun: bool,
+    },
     /// Nobody any more: writing failed.
     Lost(io::ErrorKind),
 }
@@ -145,7 +151,7 @@ impl Room {
     pub fn join(self: &Arc<Self>, part: usize, number: u64) -> Member {
         let mut list = lock(&self.parts[part].list);
         let place = lock(&self.pending).end;
-        let entry = Entry { place, joined: place, boundary: place, writer: Writer::Opening, socket: None, waker: None };
+        let entry = Entry { place, joined: place, writer: Writer::Opening, socket: None, waker: None };
         list.members.insert(number, entry);
         Member { room: Arc::clone(self), part, number }
     }
@@ -227,32 +233,47 @@ impl List {
         let mut needed = end;
         for member in self.members.values_mut() {
             member.offer(batch, start);
-            member.judge(end, max_backlog);
             needed = needed.min(member.needs(end));
         }
         self.log.append(batch, needed);
+        if end - needed > max_backlog {
+            self.members.values_mut().for_each(|member| member.judge(&self.log, max_backlog));
+            self.trim();
+        }
     }
 
     /// Drops from the log what everyone has, after a member caught up or left.
     fn trim(&mut self) {
         if !self.log.bytes.is_empty() {
             let needed = self.members.values().map(|member| member.needs(self.log.end)).min();
-            self.log.append(&[], needed.unwrap_or(self.log.end));
+            self.log.drop_before(needed.unwrap_or(self.log.end));
         }
     }
 }
 
 impl Log {
-    /// Adds a turn's bytes, and drops those before `needed`.
+    /// Adds a turn's batch, of which the bytes from `needed` on are needed still.
     fn append(&mut self, batch: &[u8], needed: u64) {
+        let start = self.end;
         self.end += batch.len() as u64;
-        if needed == self.end {
-            self.bytes = VecDeque::new();
-        } else {
+        if needed < self.end {
+            self.batches.push_back(start);
             self.bytes.extend(batch);
-            let dropped = self.index(needed);
-            self.bytes.drain(..dropped);
         }
+        self.drop_before(needed);
+    }
+
+    /// Drops the batches that end before `needed`.
+    fn drop_before(&mut self, needed: u64) {
+        if needed == self.end {
+            *self = Self { end: self.end, ..Self::default() };
+            return;
+        }
+        while self.batches.get(1).is_some_and(|second| *second <= needed) {
+            self.batches.pop_front();
+        }
+        let start = self.batches.front().map_or(0, |first| self.index(*first));
+        self.bytes.drain(..start);
     }
 
     fn index(&self, place: u64) -> usize {
@@ -260,59 +281,48 @@ impl Log {
         self.bytes.len() - back
     }
 
-    /// The bytes from a place on, as many as stand together; none at the end.
-    fn from(&self, place: u64) -> &[u8] {
-        if place >= self.end {
+    /// The bytes from a place to a later one, as many as stand together.
+    fn between(&self, place: u64, end: u64) -> &[u8] {
+        if place >= end {
             return &[];
         }
         let (front, back) = self.bytes.as_slices();
-        let index = self.index(place);
-        if index < front.len() { &front[index..] } else { &back[index - front.len()..] }
+        let (from, to) = (self.index(place), self.index(end));
+        if from < front.len() { &front[from..to.min(front.len())] } else { &back[from - front.len()..to - front.len()] }
     }
 
-    /// The bytes from a place to a boundary behind it, as many as stand together. A place that is the boundary may be out
-    /// of the log: whoever was cut between two frames holds nothing of it.
-    fn within(&self, place: u64, boundary: u64) -> &[u8] {
-        if place == boundary {
-            return &[];
+    /// The end of the frame that a place is in; the place itself between two frames.
+    fn frame_end(&self, place: u64) -> u64 {
+        if place >= self.end {
+            return place;
         }
-        let bytes = self.from(place);
-        let length = usize::try_from(boundary - place).expect("a frame of the log is in memory");
-        &bytes[..length.min(bytes.len())]
-    }
-
-    /// The bytes from a place to a boundary, all of them.
-    fn copy(&self, place: u64, boundary: u64) -> Vec<u8> {
-        if place == boundary {
-            return Vec::new();
+        let batch = self.batches.partition_point(|start| *start <= place) - 1;
+        let mut end = self.batches[batch];
+        while end < place {
+            end += length_on_wire(self.bytes.range(self.index(end)..).copied());
         }
-        self.bytes.range(self.index(place)..self.index(boundary)).copied().collect()
+        end
     }
 
-    /// The length of the frame that begins at a place.
-    fn frame_length(&self, place: u64) -> u64 {
-        length_on_wire(self.bytes.range(self.index(place)..).copied())
+    /// What is left of the frame that a place is in.
+    fn rest_of_frame(&self, place: u64) -> Vec<u8> {
+        let end = self.frame_end(place);
+        let first = self.between(place, end);
+        [first, self.between(place + first.len() as u64, end)].concat()
     }
 }
 
 impl Entry {
     /// The turn's one write to this member, if the turn is who writes.
     fn offer(&mut self, batch: &[u8], start: u64) {
-        let (Writer::Turn, Some(socket)) = (&self.writer, &self.socket) else {
-            return;
-        };
+        let (Writer::Turn, Some(socket)) = (&self.writer, &self.socket) else { return };
         // A member that joined while this batch was pending begins inside it.
-        let from = |place: u64| {
-            &batch[usize::try_from(place.saturating_sub(start)).map_or(batch.len(), |i| i.min(batch.len()))..]
-        };
-        let due = from(self.place);
+        let skipped = usize::try_from(self.place.saturating_sub(start)).unwrap_or(usize::MAX);
+        let due = &batch[skipped.min(batch.len())..];
         match socket.try_write(due) {
             Ok(written) => {
-                let behind = written < due.len();
                 self.place += written as u64;
-                let frame_length = |place| length_on_wire(from(place).iter().copied());
-                self.boundary = next_boundary(self.boundary, self.place, frame_length);
-                if behind {
+                if written < due.len() {
                     self.hand_over(Writer::Task);
                 }
             }
@@ -335,45 +345,37 @@ impl Entry {
     }
 
     /// Cuts off a member that is more than a backlog behind.
-    fn judge(&mut self, end: u64, max_backlog: u64) {
-        let behind = end.saturating_sub(self.place);
+    fn judge(&mut self, log: &Log, max_backlog: u64) {
+        let behind = log.end.saturating_sub(self.place);
         if behind > max_backlog && matches!(self.writer, Writer::Opening | Writer::Task) {
-            self.hand_over(Writer::TooSlow(behind));
+            let begun = log.frame_end(self.place) > self.place;
+            self.hand_over(Writer::TooSlow { behind, begun });
         }
     }
 
     /// The first place of the log that this member still needs.
     fn needs(&self, end: u64) -> u64 {
         match self.writer {
-            Writer::Opening | Writer::Task => self.place.min(end),
-            // The frame that was begun must be finished before the Close.
-            Writer::TooSlow(_) if self.place < self.boundary => self.place,
-            Writer::TooSlow(_) | Writer::Turn | Writer::Lost(_) => end,
+            // A frame that was begun must be finished before the Close.
+            Writer::Opening | Writer::Task | Writer::TooSlow { begun: true, .. } => self.place.min(end),
+            Writer::TooSlow { begun: false, .. } | Writer::Turn | Writer::Lost(_) => end,
         }
     }
 
     /// Writes what the member's task has to write: its own frames before the room's, but never inside one.
     fn poll_catch_up(&mut self, context: &mut Context<'_>, own: &mut Output, log: &Log) -> Poll<io::Result<()>> {
-        let Some(socket) = &self.socket else {
-            return Poll::Ready(Ok(()));
-        };
+        let Some(socket) = &self.socket else { return Poll::Ready(Ok(())) };
         loop {
-            let own_first = !own.is_empty() && self.place == self.boundary;
-            let bytes = match own.as_slices().0 {
-                [] => log.from(self.place),
-                own if own_first => own,
-                _ => log.within(self.place, self.boundary),
-            };
+            let end = if own.is_empty() { log.end } else { log.frame_end(self.place) };
+            let room = log.between(self.place, end);
+            let bytes = if room.is_empty() { own.as_slices().0 } else { room };
             if bytes.is_empty() {
                 self.writer = Writer::Turn;
                 return Poll::Ready(Ok(()));
             }
             match socket.try_write(bytes) {
-                Ok(written) if own_first => drop(own.drain(..written)),
-                Ok(written) => {
-                    self.place += written as u64;
-                    self.boundary = next_boundary(self.boundary, self.place, |place| log.frame_length(place));
-                }
+                Ok(written) if room.is_empty() => drop(own.drain(..written)),
+                Ok(written) => self.place += written as u64,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     ready!(socket.as_ref().poll_write_ready(context))?;
                 }
@@ -381,14 +383,6 @@ impl Entry {
             }
         }
     }
-}
-
-/// The end of the frame that `place` is in, counted on from an earlier boundary, frame by frame.
-fn next_boundary(mut boundary: u64, place: u64, frame_length: impl Fn(u64) -> u64) -> u64 {
-    while boundary < place {
-        boundary += frame_length(boundary);
-    }
-    boundary
 }
 
 impl Member {
@@ -430,7 +424,7 @@ impl Member {
         }
         match entry.writer {
             Writer::Turn if own.is_empty() => return Poll::Ready(Ok(())),
-            Writer::TooSlow(behind) => return Poll::Ready(Err(Cut::TooSlow(behind))),
+            Writer::TooSlow { behind, .. } => return Poll::Ready(Err(Cut::TooSlow(behind))),
             Writer::Lost(kind) => return Poll::Ready(Err(Cut::Lost(kind))),
             Writer::Opening | Writer::Turn | Writer::Task => entry.writer = Writer::Task,
         }
@@ -455,8 +449,9 @@ impl Member {
         let mut list = self.list();
         let Some(entry) = list.members.remove(&self.number) else { return Left::default() };
         let rest = match entry.writer {
-            Writer::Lost(_) => Vec::new(),
-            _ => list.log.copy(entry.place, entry.boundary),
+            Writer::Task | Writer::TooSlow { begun: true, .. } => list.log.rest_of_frame(entry.place),
+            // Nothing was begun, or nothing can be finished.
+            _ => Vec::new(),
         };
         list.trim();
         Left { socket: entry.socket, rest, bytes: entry.place - entry.joined, members: 0 }

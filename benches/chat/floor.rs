@@ -1,0 +1,338 @@
+//! The floor: the least a chat server can do. What it costs is what the kernel's sockets cost, so the distance to it is
+//! what a server's own work costs.
+//!
+//! Rules:
+//! - One thread, one event loop. A *turn* of it reads each ready socket once, reframes what was said, and then writes
+//!   once to each socket.
+//! - It checks nothing: whoever breaks the protocol gets garbage, or ends it.
+//! - It loses nothing all the same: a socket that can't take everything keeps its place in the log. Only who is more
+//!   than [`MAX_BACKLOG`] behind is dropped, so that the scenario with stuck clients has a floor too.
+
+use std::io::{self, ErrorKind, Read, Write};
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use mio::event::Event;
+use mio::net::{TcpListener, TcpStream};
+use mio::{Events, Interest, Poll, Registry, Token};
+use sha1::{Digest, Sha1};
+
+const LISTENER: Token = Token(usize::MAX);
+const GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+
+/// One read takes all that a socket holds, or nearly.
+const READ_BYTES: usize = 256 * 1024;
+const MAX_BACKLOG: usize = 16 * 1024 * 1024;
+
+const TEXT: u8 = 0x81;
+const CLOSE: u8 = 0x88;
+
+/// Serves until it is killed.
+pub fn serve(listener: std::net::TcpListener) -> io::Result<()> {
+    listener.set_nonblocking(true)?;
+    let mut listener = TcpListener::from_std(listener);
+    let mut poll = Poll::new()?;
+    poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
+    let mut events = Events::with_capacity(4096);
+    let mut floor = Floor {
+        registry: poll.registry().try_clone()?,
+        peers: Vec::new(),
+        free: Vec::new(),
+        log: Log::default(),
+        chunk: vec![0; READ_BYTES].into_boxed_slice(),
+    };
+    loop {
+        if let Err(error) = poll.poll(&mut events, None) {
+            if error.kind() == ErrorKind::Interrupted {
+                continue;
+            }
+            return Err(error);
+        }
+        floor.turn(&listener, &events)?;
+    }
+}
+
+struct Floor {
+    registry: Registry,
+    peers: Vec<Option<Peer>>,
+    /// The empty seats among `peers`.
+    free: Vec<usize>,
+    log: Log,
+    chunk: Box<[u8]>,
+}
+
+/// One connection.
+struct Peer {
+    stream: TcpStream,
+    /// `Client #42 says: `, once the opening handshake is done.
+    prefix: Option<Box<str>>,
+    /// The beginning of a frame, or of a request, whose rest has not come yet.
+    unfinished: Vec<u8>,
+    /// How far in the log this peer is; counts from the log's first byte ever.
+    place: usize,
+    /// Its socket was full at the last write and has not been writable since.
+    full: bool,
+}
+
+/// What was said, as the frames that everyone gets, from the byte that the slowest peer needs next.
+#[derive(Default)]
+struct Log {
+    bytes: Vec<u8>,
+    /// How many bytes were forgotten before `bytes`.
+    forgotten: usize,
+}
+
+impl Log {
+    fn end(&self) -> usize {
+        self.forgotten + self.bytes.len()
+    }
+
+    fn since(&self, place: usize) -> &[u8] {
+        &self.bytes[place - self.forgotten..]
+    }
+
+    /// Appends a text message: the prefix, and the payload unmasked.
+    fn say(&mut self, prefix: &str, masked: &[u8], key: [u8; 4]) {
+        let length = prefix.len() + masked.len();
+        self.bytes.push(TEXT);
+        match length {
+            0..=125 => self.bytes.push(length as u8),
+            126..=0xFFFF => {
+                self.bytes.push(126);
+                self.bytes.extend((length as u16).to_be_bytes());
+            }
+            _ => {
+                self.bytes.push(127);
+                self.bytes.extend((length as u64).to_be_bytes());
+            }
+        }
+        self.bytes.extend(prefix.as_bytes());
+        self.bytes.extend(masked.iter().zip(key.iter().cycle()).map(|(b, k)| b ^ k));
+    }
+
+    /// Forgets what comes before `place`, unless moving the rest would cost more than it frees.
+    fn forget(&mut self, place: usize) {
+        let count = place - self.forgotten;
+        if count * 2 >= self.bytes.len() {
+            self.bytes.drain(..count);
+            self.forgotten += count;
+        }
+    }
+}
+
+impl Floor {
+    fn turn(&mut self, listener: &TcpListener, events: &Events) -> io::Result<()> {
+        for event in events {
+            match event.token() {
+                LISTENER => self.accept(listener)?,
+                Token(seat) => self.ready(seat, event),
+            }
+        }
+        self.deliver();
+        Ok(())
+    }
+
+    fn accept(&mut self, listener: &TcpListener) -> io::Result<()> {
+        loop {
+            let mut stream = match listener.accept() {
+                Ok((stream, _)) => stream,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(error),
+            };
+            stream.set_nodelay(true)?;
+            let seat = self.free.pop().unwrap_or(self.peers.len());
+            self.registry.register(&mut stream, Token(seat), Interest::READABLE)?;
+            let peer = Some(Peer { stream, prefix: None, unfinished: Vec::new(), place: 0, full: false });
+            match self.peers.get_mut(seat) {
+                Some(empty) => *empty = peer,
+                None => self.peers.push(peer),
+            }
+        }
+    }
+
+    fn ready(&mut self, seat: usize, event: &Event) {
+        let Some(peer) = &mut self.peers[seat] else {
+            return; // It left earlier in this turn.
+        };
+        if event.is_writable() {
+            peer.full = false;
+        }
+        if event.is_readable() && !peer.hear(&mut self.log, &mut self.chunk, event.is_read_closed()) {
+            self.leave(seat);
+        }
+    }
+
+    fn leave(&mut self, seat: usize) {
+        self.peers[seat] = None;
+        self.free.push(seat);
+    }
+
+    /// Ends a turn: one write to each socket that has something to get and can take it.
+    fn deliver(&mut self) {
+        let end = self.log.end();
+        if end == self.log.forgotten {
+            return;
+        }
+        let mut slowest = end;
+        for seat in 0..self.peers.len() {
+            let Some(peer) = &mut self.peers[seat] else {
+                continue;
+            };
+            if peer.prefix.is_none() {
+                continue;
+            }
+            let alive = peer.catch_up(seat, &self.log, &self.registry);
+            if alive && end - peer.place <= MAX_BACKLOG {
+                slowest = slowest.min(peer.place);
+            } else {
+                self.leave(seat);
+            }
+        }
+        self.log.forget(slowest);
+    }
+}
+
+impl Peer {
+    /// Reads what the socket holds. The answer is whether the connection goes on.
+    ///
+    /// A read that does not fill `chunk` has emptied the socket, so there is no second one, except for the end of the
+    /// stream (`closed`): it sends no event of its own.
+    fn hear(&mut self, log: &mut Log, chunk: &mut [u8], closed: bool) -> bool {
+        loop {
+            let count = match self.stream.read(chunk) {
+                Ok(0) => return false,
+                Ok(count) => count,
+                Err(error) => return error.kind() == ErrorKind::WouldBlock,
+            };
+            if !self.take(log, &chunk[..count]) {
+                return false;
+            }
+            if count < chunk.len() && !closed {
+                return true;
+            }
+        }
+    }
+
+    fn take(&mut self, log: &mut Log, bytes: &[u8]) -> bool {
+        if self.unfinished.is_empty() {
+            return match self.consume(log, bytes) {
+                Some(used) => {
+                    self.unfinished.extend_from_slice(&bytes[used..]);
+                    true
+                }
+                None => false,
+            };
+        }
+        let mut all = std::mem::take(&mut self.unfinished);
+        all.extend_from_slice(bytes);
+        let Some(used) = self.consume(log, &all) else {
+            return false;
+        };
+        all.drain(..used);
+        if !all.is_empty() {
+            self.unfinished = all;
+        }
+        true
+    }
+
+    /// Takes a request, or frames, from the front of `bytes`: how many bytes those were, or `None` if it ended.
+    fn consume(&mut self, log: &mut Log, bytes: &[u8]) -> Option<usize> {
+        let mut used = 0;
+        if self.prefix.is_none() {
+            let Some(head) = bytes.windows(4).position(|four| four == b"\r\n\r\n") else {
+                return Some(0);
+            };
+            used = head + 4;
+            self.open(log, std::str::from_utf8(&bytes[..head]).ok()?)?;
+        }
+        let prefix = self.prefix.as_deref().unwrap_or_default();
+        while let Some(frame) = Frame::first_of(&bytes[used..]) {
+            match frame.first_byte {
+                TEXT => log.say(prefix, frame.masked, frame.key),
+                CLOSE => {
+                    self.echo_close(&frame);
+                    return None;
+                }
+                _ => {}
+            }
+            used += frame.length;
+        }
+        Some(used)
+    }
+
+    /// The opening handshake, RFC 6455 4.2.2. The place in the log is taken before the 101 is written.
+    fn open(&mut self, log: &Log, request: &str) -> Option<()> {
+        let id = request.strip_prefix("GET /ws/")?.split(' ').next()?;
+        let key = request.lines().find_map(|line| {
+            let (name, value) = line.split_once(':')?;
+            name.eq_ignore_ascii_case("sec-websocket-key").then(|| value.trim())
+        })?;
+        let hash = Sha1::new().chain_update(key).chain_update(GUID).finalize();
+        let accept = BASE64_STANDARD.encode(hash);
+        self.prefix = Some(format!("Client #{id} says: ").into_boxed_str());
+        self.place = log.end();
+        let response = format!(
+            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+             Sec-WebSocket-Accept: {accept}\r\n\r\n"
+        );
+        self.stream.write_all(response.as_bytes()).ok()
+    }
+
+    /// Sends back the Close that came, unless the socket is full: then a frame may be half written.
+    fn echo_close(&mut self, close: &Frame) {
+        if self.full {
+            return;
+        }
+        let mut echo = vec![CLOSE, close.masked.len() as u8];
+        echo.extend(close.masked.iter().zip(close.key).map(|(b, k)| b ^ k));
+        // A peer that is gone already needs no Close.
+        let _ = self.stream.write(&echo);
+    }
+
+    /// Writes, once, all that this peer has not got. The answer is whether the connection goes on.
+    fn catch_up(&mut self, seat: usize, log: &Log, registry: &Registry) -> bool {
+        let rest = log.since(self.place);
+        if self.full || rest.is_empty() {
+            return true;
+        }
+        match self.stream.write(rest) {
+            Ok(count) => self.place += count,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            Err(_) => return false,
+        }
+        if self.place == log.end() {
+            return true;
+        }
+        self.full = true;
+        let both = Interest::READABLE | Interest::WRITABLE;
+        registry.reregister(&mut self.stream, Token(seat), both).is_ok()
+    }
+}
+
+/// A whole frame from a client, still masked.
+struct Frame<'a> {
+    first_byte: u8,
+    key: [u8; 4],
+    masked: &'a [u8],
+    /// Header and payload.
+    length: usize,
+}
+
+impl<'a> Frame<'a> {
+    fn first_of(bytes: &'a [u8]) -> Option<Frame<'a>> {
+        let (payload_length, header) = match bytes.get(1)? & 0x7F {
+            126 => (u16::from_be_bytes(bytes.get(2..4)?.try_into().ok()?).into(), 8),
+            127 => {
+                let length = u64::from_be_bytes(bytes.get(2..10)?.try_into().ok()?);
+                (usize::try_from(length).ok()?, 14)
+            }
+            short => (short.into(), 6),
+        };
+        Some(Frame {
+            first_byte: bytes[0],
+            key: bytes.get(header - 4..header)?.try_into().ok()?,
+            masked: bytes.get(header..)?.get(..payload_length)?,
+            length: header + payload_length,
+        })
+    }
+}
