@@ -219,12 +219,11 @@ test("the handshake is shown with this connection's real bytes, and the right ac
   const sent = request.find((line) => /^sec-websocket-key:/i.test(line)).split(": ")[1];
 
   await openPhase(page, 2);
-  await page.waitForSelector("#own-accept");
+  await page.waitForSelector("#accept");
   assert.equal(await page.textContent("#key"), sent);
   const digest = createHash("sha1").update(sent + GUID).digest();
   assert.equal(await page.textContent("#digest"), digest.toString("hex"));
   assert.equal(await page.textContent("#accept"), digest.toString("base64"));
-  assert.equal(await page.textContent("#own-accept"), "✓ the same value");
   assert.match(await page.textContent("#response"), /101 Switching Protocols/);
   assert.ok((await page.textContent("#response")).includes(digest.toString("base64")));
 });
@@ -277,7 +276,7 @@ test("where the lifecycle is off, the panel says how to turn it on", async () =>
   server = await startServer({ options: ["--lifecycle", "off"] });
   const page = await open();
   await page.click("#look");
-  await page.waitForFunction(() => /--lifecycle on/.test(document.getElementById("off-text").textContent));
+  await page.waitForFunction(() => /--lifecycle on/.test(document.getElementById("off").innerText));
   await say(page, "the chat goes on");
   await hears(page, "the chat goes on");
 });
@@ -302,7 +301,7 @@ for (const colorScheme of ["light", "dark"]) {
     for (const phase of [1, 2, 3]) {
       await openPhase(page, phase);
       if (phase === 3) await say(page, "a frame");
-      await page.waitForSelector(["#request .line", "#own-accept", "#frame .field"][phase - 1]);
+      await page.waitForSelector(["#request .line", "#accept", "#frame .field"][phase - 1]);
       await check(`phase ${phase}`);
     }
     await openPhase(page, 4);
