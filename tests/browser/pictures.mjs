@@ -9,7 +9,7 @@ import { ansiToHtml } from "./terminal.mjs";
 
 const FOLDER = process.env.PICTURES ?? new URL("../../docs/pictures", import.meta.url).pathname;
 const LARGEST = 200_000; // bytes
-const TERMINAL_LINES = 44;
+const TERMINAL_LINES = 40;
 
 await mkdir(FOLDER, { recursive: true });
 const { context, close } = await startBrowser({ reducedMotion: "reduce", locale: "en-GB" });
@@ -62,7 +62,7 @@ async function chat(colorScheme) {
 /** The panel, with a frame opened and a field of it explained. */
 async function frame(colorScheme) {
   const server = await startServer();
-  const page = await open(server, colorScheme, 1280, 1080);
+  const page = await open(server, colorScheme, 1280, 1110);
   for (const text of ["Is anybody there?", "Then let us look inside."]) {
     await say(page, text);
     await hears(page, text);
