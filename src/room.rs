@@ -4,7 +4,7 @@
 //! they are the same for everyone. A member has a *place* in it: the next byte it gets.
 //!
 //! - **Speaking** appends to the pending bytes, under a mutex. That decides the order, for everyone.
-//! - A **turn** takes the pending bytes and writes them to each member's socket, once ([`Room::turn`]). It comes when
+//! - A **turn** takes the pending bytes and writes them to each member's socket, once (`Room::turn`). It comes when
 //!   everything that could be read has been read, so one write carries what many said.
 //! - A member whose socket is full keeps its place. Its own task goes on from there
 //!   ([`Member::poll_send`]); the bytes between the slowest place and the end are kept in the **log**, once for all.

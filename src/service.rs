@@ -145,11 +145,13 @@ fn page() -> Response<Full<Bytes>> {
 }
 
 /// Marks a response as the last of its connection, unless it is the 101: a connection carries one request.
-fn last(mut response: Response<ResponseBody>) -> Response<ResponseBody> {
+fn last(mut response: Response<ResponseBody>, version: Version) -> Response<ResponseBody> {
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
         let headers = response.headers_mut();
         let close = if headers.contains_key(CONNECTION) { "Upgrade, close" } else { "close" };
         headers.insert(CONNECTION, HeaderValue::from_static(close));
+        // To an HTTP/1.1 response hyper would add the `keep-alive` that an HTTP/1.0 request asked for.
+        *response.version_mut() = version;
     }
     response
 }
@@ -280,6 +282,6 @@ impl Service<Request<Incoming>> for Visit {
         let answer = self.answer(&request);
         self.log(&request, &answer);
         let answer = answer.unwrap_or_else(|refusal| refusal.response(request.headers()).map(Either::Left));
-        ready(Ok(last(answer)))
+        ready(Ok(last(answer, request.version())))
     }
 }

@@ -157,8 +157,8 @@ fn methods_other_than_get_are_refused() {
 #[test]
 fn the_page_is_only_to_be_read() {
     let status = "405 Method Not Allowed\r\nallow: GET, HEAD\r\n";
-    let fault = "the page is only to be read";
-    let rule = "RFC 9110 15.5.6: the methods of / are GET and HEAD";
+    let fault = "this is only to be read";
+    let rule = "RFC 9110 15.5.6: the methods here are GET and HEAD";
     refused(("GET /ws/7", "POST /"), status, fault, rule, "POST");
 }
 
@@ -274,7 +274,7 @@ fn a_client_id_that_is_no_number_of_64_bits_is_refused() {
 fn there_is_nothing_at_other_paths() {
     let status = "404 Not Found\r\n";
     let fault = "there is nothing at this path";
-    let rule = "the paths are / (the page), /ws/{client_id} (the chat) and /echo";
+    let rule = "the paths are / (the page), /ws/{client_id} (the chat), /echo, /lifecycle and /healthz";
     for path in ["/favicon.ico", "/ws", "/echo/", "//", "/WS/7"] {
         refused(("/ws/7", path), status, fault, rule, path);
     }
@@ -288,6 +288,14 @@ fn a_body_with_the_handshake_is_refused() {
     {
         refused(("\r\n\r\n", body), BAD_REQUEST, fault, RULE_BODY, sent);
     }
+}
+
+#[test]
+fn a_refusal_reaches_a_client_that_is_still_sending() {
+    const LENGTH: usize = 300_000;
+    let fault = "the request announces a body";
+    let body = format!("\r\nContent-Length: {LENGTH}\r\n\r\n{}", "x".repeat(LENGTH));
+    refused(("\r\n\r\n", &body), BAD_REQUEST, fault, RULE_BODY, "content-length or transfer-encoding");
 }
 
 #[test]
@@ -311,11 +319,9 @@ fn one_header_too_many_is_refused() {
 
 #[test]
 fn a_head_of_more_than_16_kib_is_refused() {
-    for at in ["/ws/7", "websocket"] {
-        turned_away(
-            |server| spoiled(server, (at, &"x".repeat(MAX_HEAD_SIZE))).into(),
-            "431 Request Header Fields Too Large",
-        );
+    // The last is still being read when the answer is out: a close without reading on would be a reset.
+    for (at, size) in [("/ws/7", MAX_HEAD_SIZE), ("websocket", MAX_HEAD_SIZE), ("websocket", 20 * MAX_HEAD_SIZE)] {
+        turned_away(|server| spoiled(server, (at, &"x".repeat(size))).into(), "431 Request Header Fields Too Large");
     }
 }
 

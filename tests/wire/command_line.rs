@@ -15,8 +15,13 @@ fn help_names_every_option() {
             "--host ADDR ",
             "--port N ",
             "--threads N ",
+            "--allow-origin ORIGIN ",
             "--max-message-size BYTES ",
             "--max-backlog BYTES ",
+            "--max-connections N ",
+            "--ping-interval SECONDS ",
+            "--explain ",
+            "--lifecycle on|off ",
             "-h, --help ",
             "-V, --version ",
         ] {
@@ -50,12 +55,17 @@ fn options_that_do_not_exist_are_refused() {
 #[test]
 fn values_that_make_no_sense_are_refused() {
     refused(&["--port"], "missing argument for option '--port'");
-    refused(&["--port", "65536"], "cannot parse argument \"65536\": number too large to fit in target type");
-    refused(&["--port", "http"], "cannot parse argument \"http\": invalid digit found in string");
-    refused(&["--host", "example"], "cannot parse argument \"example\": invalid IP address syntax");
-    refused(&["--threads", "0"], "--threads 0: must be from 1 to 1024");
-    refused(&["--max-message-size", "0"], "--max-message-size 0: must be from 1 to 1073741824");
-    refused(&["--max-backlog", "-1"], "cannot parse argument \"-1\": invalid digit found in string");
+    refused(&["--port", "65536"], "--port 65536: must be a number from 0 to 65535");
+    refused(&["--port", "http"], "--port http: must be a number from 0 to 65535");
+    refused(&["--host", "example"], "--host example: invalid IP address syntax");
+    refused(&["--threads", "0"], "--threads 0: must be a number from 1 to 256");
+    refused(&["--max-message-size", "0"], "--max-message-size 0: must be a number from 1 to 1073741824");
+    refused(&["--max-backlog", "-1"], "--max-backlog -1: must be a number from 1 to 18446744073709551615");
+    refused(&["--max-connections", "0"], "--max-connections 0: must be a number from 1 to 4294967295");
+    refused(&["--ping-interval", "x"], "--ping-interval x: must be a number from 0 to 86400");
+    let origin = "--allow-origin x: \"x\" is not an origin such as https://chat.example, nor *";
+    refused(&["--allow-origin", "x"], origin);
+    refused(&["--lifecycle", "maybe"], "--lifecycle maybe: must be on or off");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use super::neighbours::is_small_talk;
 use socket2::SockRef;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The key of RFC 6455 1.3, and the accept value that is worked out for it there.
 pub const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
@@ -142,13 +142,15 @@ impl Client {
         Frame { first: header[0], payload: self.read_exactly(payload_length.try_into().unwrap()) }
     }
 
-    /// The next frame that is not the neighbours' small talk.
+    /// The next frame that is not the neighbours' small talk, which would go on for ever beside a frame that never comes.
     pub fn read_frame(&mut self) -> Frame {
+        let start = Instant::now();
         loop {
             let frame = self.read_any_frame();
             if !is_small_talk(&frame.payload) {
                 return frame;
             }
+            assert!(start.elapsed() < DEADLINE, "nothing but small talk comes");
         }
     }
 
