@@ -40,9 +40,7 @@ impl FromStr for Origin {
             Some(authority) if !authority.is_empty() && authority.chars().all(plain) => {
                 Ok(Self::Of(text.to_ascii_lowercase()))
             }
-            _ => Err(format!(
-                "{text:?} is not an origin such as https://chat.example, nor *"
-            )),
+            _ => Err(format!("{text:?} is not an origin such as https://chat.example, nor *")),
         }
     }
 }
@@ -60,9 +58,7 @@ impl Origin {
     fn is_at(&self, host: &str) -> bool {
         match self {
             Self::Any => true,
-            Self::Of(allowed) => {
-                authority(allowed).is_some_and(|allowed| allowed.eq_ignore_ascii_case(host))
-            }
+            Self::Of(allowed) => authority(allowed).is_some_and(|allowed| allowed.eq_ignore_ascii_case(host)),
         }
     }
 }
@@ -80,12 +76,8 @@ impl Admission {
     /// # Errors
     /// 421 where the `Host` is none of this server's names.
     pub fn check_host(&self, headers: &HeaderMap) -> Result<(), Refusal> {
-        let host = headers
-            .get(HOST)
-            .map_or("", |host| host.to_str().unwrap_or("?"));
-        let ours = !self.loopback_only
-            || is_loopback(host)
-            || self.allowed.iter().any(|origin| origin.is_at(host));
+        let host = headers.get(HOST).map_or("", |host| host.to_str().unwrap_or("?"));
+        let ours = !self.loopback_only || is_loopback(host) || self.allowed.iter().any(|origin| origin.is_at(host));
         // Without a Host, the rule that asks for one answers.
         if ours || !headers.contains_key(HOST) {
             return Ok(());
@@ -115,9 +107,7 @@ impl Admission {
             (Some(authority), Some(host)) => authority.eq_ignore_ascii_case(host),
             _ => false,
         };
-        if origin.is_some_and(|origin| {
-            own(origin) || self.allowed.iter().any(|allowed| allowed.is(origin))
-        }) {
+        if origin.is_some_and(|origin| own(origin) || self.allowed.iter().any(|allowed| allowed.is(origin))) {
             return Ok(());
         }
         Err(Refusal {
@@ -132,11 +122,7 @@ impl Admission {
 
 /// A header field's lines as they were sent, escaped.
 fn line(name: &HeaderName, headers: &HeaderMap) -> String {
-    let values: Vec<_> = headers
-        .get_all(name)
-        .iter()
-        .map(|value| quote(value.as_bytes()))
-        .collect();
+    let values: Vec<_> = headers.get_all(name).iter().map(|value| quote(value.as_bytes())).collect();
     format!("{name}: {}", values.join(" | "))
 }
 
@@ -146,20 +132,14 @@ fn is_loopback(host: &str) -> bool {
         Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
         _ => host,
     };
-    let literal = name
-        .strip_prefix('[')
-        .and_then(|name| name.strip_suffix(']'));
+    let literal = name.strip_prefix('[').and_then(|name| name.strip_suffix(']'));
     if let Some(v6) = literal {
-        return v6
-            .parse::<Ipv6Addr>()
-            .is_ok_and(|address| address.is_loopback());
+        return v6.parse::<Ipv6Addr>().is_ok_and(|address| address.is_loopback());
     }
     let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
     name == "localhost"
         || name.ends_with(".localhost")
-        || name
-            .parse::<IpAddr>()
-            .is_ok_and(|address| address.is_ipv4() && address.is_loopback())
+        || name.parse::<IpAddr>().is_ok_and(|address| address.is_ipv4() && address.is_loopback())
 }
 
 #[cfg(test)]
@@ -178,10 +158,7 @@ mod tests {
     }
 
     fn admission(allowed: &[&str]) -> Admission {
-        Admission {
-            loopback_only: true,
-            allowed: allowed.iter().map(|text| text.parse().unwrap()).collect(),
-        }
+        Admission { loopback_only: true, allowed: allowed.iter().map(|text| text.parse().unwrap()).collect() }
     }
 
     #[test]
@@ -196,11 +173,7 @@ mod tests {
             "[::1]",
             "[::1]:8000",
         ] {
-            assert_eq!(
-                admission(&[]).check_host(&headers(host, &[])),
-                Ok(()),
-                "{host}"
-            );
+            assert_eq!(admission(&[]).check_host(&headers(host, &[])), Ok(()), "{host}");
         }
         for host in [
             "evil.example",
@@ -213,10 +186,7 @@ mod tests {
             "",
         ] {
             let refusal = admission(&[]).check_host(&headers(host, &[])).unwrap_err();
-            assert_eq!(
-                (refusal.status.as_u16(), refusal.sent),
-                (421, format!("host: {host}"))
-            );
+            assert_eq!((refusal.status.as_u16(), refusal.sent), (421, format!("host: {host}")));
         }
     }
 
@@ -246,19 +216,13 @@ mod tests {
             ("chat.example", "https://chat.example"),
             ("Chat.example", "https://chat.Example"),
         ] {
-            assert_eq!(
-                admission(&[]).check_origin(&headers(host, &[origin])),
-                Ok(())
-            );
+            assert_eq!(admission(&[]).check_origin(&headers(host, &[origin])), Ok(()));
         }
     }
 
     #[test]
     fn no_origin_is_not_a_browser() {
-        assert_eq!(
-            admission(&[]).check_origin(&headers("localhost", &[])),
-            Ok(())
-        );
+        assert_eq!(admission(&[]).check_origin(&headers("localhost", &[])), Ok(()));
     }
 
     #[test]
@@ -272,24 +236,17 @@ mod tests {
             "file://localhost:8000",
             "",
         ] {
-            let refusal = admission(&["https://chat.example"])
-                .check_origin(&headers("localhost:8000", &[origin]));
+            let refusal = admission(&["https://chat.example"]).check_origin(&headers("localhost:8000", &[origin]));
             let refusal = refusal.unwrap_err();
             assert_eq!(refusal.status.as_u16(), 403);
-            assert_eq!(
-                refusal.sent,
-                format!("origin: {origin}, host: localhost:8000")
-            );
+            assert_eq!(refusal.sent, format!("origin: {origin}, host: localhost:8000"));
             assert!(refusal.fault.contains("--allow-origin"));
         }
     }
 
     #[test]
     fn two_origins_are_none() {
-        let headers = headers(
-            "localhost:8000",
-            &["http://localhost:8000", "http://localhost:8000"],
-        );
+        let headers = headers("localhost:8000", &["http://localhost:8000", "http://localhost:8000"]);
         assert!(admission(&[]).check_origin(&headers).is_err());
     }
 
@@ -307,19 +264,9 @@ mod tests {
 
     #[test]
     fn what_is_not_an_origin_is_refused_on_the_command_line() {
-        for text in [
-            "",
-            "chat.example",
-            "https://",
-            "ftp://chat.example",
-            "https://chat.example/",
-            "https://a b",
-        ] {
+        for text in ["", "chat.example", "https://", "ftp://chat.example", "https://chat.example/", "https://a b"] {
             assert!(text.parse::<Origin>().is_err(), "{text}");
         }
-        assert_eq!(
-            "HTTPS://Chat.example:8443".parse(),
-            Ok(Origin::Of("https://chat.example:8443".into()))
-        );
+        assert_eq!("HTTPS://Chat.example:8443".parse(), Ok(Origin::Of("https://chat.example:8443".into())));
     }
 }

@@ -6,15 +6,18 @@
 //! overtakes its Close frame.
 
 use crate::frame::{Failure, encode};
+use crate::lifecycle::{Event, Lifecycle};
 use crate::limits::{CLOSE_DEADLINE, Limits, READ_SIZE};
 use crate::protocol::{Closing, Output, Protocol};
 use crate::refusal::quote;
 use crate::room::{Cut, Member};
+use crate::trace::Trace;
 use std::cell::RefCell;
 use std::fmt::{self, Display, Formatter};
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -76,18 +79,9 @@ pub enum End {
 
 impl Display for Ending {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let Self {
-            who,
-            why,
-            lasted,
-            messages,
-        } = self;
+        let Self { who, why, lasted, messages } = self;
         let plural = if *messages == 1 { "" } else { "s" };
-        write!(
-            f,
-            "{who} disconnected: {why}, after {:.1} s and {messages} message{plural}",
-            lasted.as_secs_f64()
-        )
+        write!(f, "{who} disconnected: {why}, after {:.1} s and {messages} message{plural}", lasted.as_secs_f64())
     }
 }
 
@@ -96,20 +90,11 @@ impl Display for End {
         match self {
             Self::Closed(Closing::ByClient(None)) => write!(f, "the client closed without a code"),
             Self::Closed(Closing::ByClient(Some(close))) => {
-                write!(
-                    f,
-                    "the client closed with {} \"{}\"",
-                    close.code,
-                    quote(close.reason.as_bytes())
-                )
+                write!(f, "the client closed with {} \"{}\"", close.code, quote(close.reason.as_bytes()))
             }
             Self::Closed(Closing::ByServer { failure, answered }) => {
                 let answer = if *answered { "" } else { ", without an answer" };
-                write!(
-                    f,
-                    "the server closed with {} \"{}\"{answer}",
-                    failure.code, failure.reason
-                )
+                write!(f, "the server closed with {} \"{}\"{answer}", failure.code, failure.reason)
             }
             Self::EndOfStream => write!(f, "end of stream without a Close frame"),
             Self::Lost(kind) => write!(f, "{kind}"),
@@ -122,9 +107,7 @@ impl Ending {
     /// Whether this is a way to end that needs nobody's attention.
     pub fn is_expected(&self) -> bool {
         match &self.why {
-            End::Closed(Closing::ByClient(_)) | End::EndOfStream | End::Lost(_) | End::Silence => {
-                true
-            }
+            End::Closed(Closing::ByClient(_)) | End::EndOfStream | End::Lost(_) | End::Silence => true,
             End::Closed(Closing::ByServer { failure, .. }) => failure.code == CloseCode::Away,
         }
     }
@@ -147,10 +130,24 @@ struct Connection {
     /// Frames for this client alone: Pong, Close, echoes.
     own: Output,
     messages: u64,
+    /// Behind the handshake.
+    bytes_in: u64,
+    /// Of frames for this client alone.
+    bytes_out: u64,
+    trace: Trace,
+}
+
+/// What is left of a connection at its end.
+struct Life {
+    why: End,
+    trace: Trace,
+    messages: u64,
+    bytes_in: u64,
+    bytes_out: u64,
 }
 
 /// What woke a connection.
-enum Event {
+enum Wake {
     /// So many bytes were read, and worked through.
     Read(usize),
     EndOfStream,
@@ -172,51 +169,58 @@ struct Scratch {
     said: Vec<u8>,
 }
 
-/// Lives a connection's life, from the first byte behind the handshake to the end of TCP. `early` is what came in the
-/// handshake's own packets. `stopping` is the server's word that it is going away.
+/// A connection that has just been upgraded.
+#[derive(Debug)]
+pub struct Upgraded {
+    /// The connection's number.
+    pub number: u64,
+    /// Its socket.
+    pub socket: TcpStream,
+    /// What came in the handshake's own packets, behind the request.
+    pub early: Vec<u8>,
+    /// What it was upgraded for.
+    pub purpose: Purpose,
+}
+
+/// Lives a connection's life, from the first byte behind the handshake to the end of TCP. `stopping` is the server's word
+/// that it is going away.
 pub async fn live(
-    socket: TcpStream,
-    early: Vec<u8>,
-    purpose: Purpose,
+    upgraded: Upgraded,
     limits: &Limits,
+    lifecycle: Arc<Lifecycle>,
     stopping: impl Future<Output = ()>,
 ) -> Ending {
     let born = Instant::now();
-    let who = purpose.to_string();
-    let mut connection = Connection::open(socket, purpose, limits, born);
-    SCRATCH.with_borrow_mut(|scratch| connection.receive(&early, &mut scratch.said));
-    drop(early);
+    let who = upgraded.purpose.to_string();
+    let mut connection = Connection::open(upgraded, limits, lifecycle, born);
     let end = connection.converse(stopping).await;
-    let (why, messages) = connection.close(end).await;
-    Ending {
-        who,
-        why,
-        lasted: born.elapsed(),
-        messages,
-    }
+    let Life { why, trace, messages, bytes_in, bytes_out } = connection.close(end).await;
+    let lasted = born.elapsed();
+    trace.step(|| Event::Life { messages, bytes_in, bytes_out, lasted });
+    Ending { who, why, lasted, messages }
 }
 
 impl Connection {
-    fn open(socket: TcpStream, purpose: Purpose, limits: &Limits, now: Instant) -> Self {
+    fn open(upgraded: Upgraded, limits: &Limits, lifecycle: Arc<Lifecycle>, now: Instant) -> Self {
+        let Upgraded { number, socket, early, purpose } = upgraded;
         let (reader, writer) = socket.into_split();
+        let trace = Trace::new(lifecycle, number);
         let seat = match purpose {
             Purpose::Chat { client_id, member } => {
                 member.open(writer);
-                Seat::Room {
-                    member,
-                    says: format!("Client #{client_id} says: ").into(),
+                if trace.is_watched() {
+                    let members = member.members();
+                    trace.step(|| Event::Joined { members });
                 }
+                Seat::Room { member, says: format!("Client #{client_id} says: ").into() }
             }
             Purpose::Echo => Seat::Alone(writer),
         };
         let protocol = Protocol::new(limits.max_message_size, limits.ping_interval, now);
-        Self {
-            reader,
-            seat,
-            protocol,
-            own: Output::new(),
-            messages: 0,
-        }
+        let mut connection =
+            Self { reader, seat, protocol, own: Output::new(), messages: 0, bytes_in: 0, bytes_out: 0, trace };
+        SCRATCH.with_borrow_mut(|scratch| connection.receive(&early, &mut scratch.said));
+        connection
     }
 
     /// The event loop (phase 3), until a closing handshake begins or the socket ends.
@@ -227,65 +231,57 @@ impl Connection {
             // Each byte that comes puts the deadline off. The alarm is set anew only when it has gone off, or would go off
             // too late.
             let deadline = self.protocol.deadline().map(Into::into);
-            if let Some(deadline) =
-                deadline.filter(|deadline| alarm.is_elapsed() || *deadline < alarm.deadline())
-            {
+            if let Some(deadline) = deadline.filter(|deadline| alarm.is_elapsed() || *deadline < alarm.deadline()) {
                 alarm.as_mut().reset(deadline);
             }
-            let event = poll_fn(|context| {
-                if let Poll::Ready(event) = self.poll_socket(context) {
-                    return Poll::Ready(event);
+            let wake = poll_fn(|context| {
+                if let Poll::Ready(wake) = self.poll_socket(context) {
+                    return Poll::Ready(wake);
                 }
                 if deadline.is_some() && alarm.as_mut().poll(context).is_ready() {
-                    return Poll::Ready(Event::Expired);
+                    return Poll::Ready(Wake::Expired);
                 }
-                stopping.as_mut().poll(context).map(|()| Event::Stopping)
+                stopping.as_mut().poll(context).map(|()| Wake::Stopping)
             });
-            match event.await {
+            match wake.await {
                 // There may be more: the others' turn first.
-                Event::Read(READ_SIZE) => yield_now().await,
-                Event::Read(_) => {}
-                Event::EndOfStream => return Some(End::EndOfStream),
-                Event::Cut(Cut::Lost(kind)) => return Some(End::Lost(kind)),
-                Event::Cut(Cut::TooSlow(behind)) => {
-                    let reason = format!("too slow: {behind} bytes behind");
-                    self.protocol
-                        .close(Failure::new(CloseCode::Again, reason), &mut self.own);
+                Wake::Read(READ_SIZE) => yield_now().await,
+                Wake::Read(_) => {}
+                Wake::EndOfStream => return Some(End::EndOfStream),
+                Wake::Cut(Cut::Lost(kind)) => return Some(End::Lost(kind)),
+                Wake::Cut(Cut::TooSlow(behind)) => {
+                    self.begin_close(Failure::new(CloseCode::Again, format!("too slow: {behind} bytes behind")));
                 }
-                Event::Expired if self.protocol.expire(Instant::now(), &mut self.own) => {
-                    return Some(End::Silence);
-                }
-                Event::Expired => {}
-                Event::Stopping => {
-                    let away = Failure::new(CloseCode::Away, "the server is going away");
-                    self.protocol.close(away, &mut self.own);
-                }
+                Wake::Expired if self.expire() => return Some(End::Silence),
+                Wake::Expired => {}
+                Wake::Stopping => self.begin_close(Failure::new(CloseCode::Away, "the server is going away")),
             }
         }
         None
     }
 
     /// Writes what this task has to write, then reads once.
-    fn poll_socket(&mut self, context: &mut Context<'_>) -> Poll<Event> {
+    fn poll_socket(&mut self, context: &mut Context<'_>) -> Poll<Wake> {
         if let Poll::Ready(Err(cut)) = self.poll_send(context) {
-            return Poll::Ready(Event::Cut(cut));
+            return Poll::Ready(Wake::Cut(cut));
         }
         // Who does not take the answers is not asked for more: his Pongs would pile up.
         if !self.own.is_empty() {
             return Poll::Pending;
         }
         self.poll_read(context).map(|read| match read {
-            Ok(0) => Event::EndOfStream,
-            Ok(length) => Event::Read(length),
-            Err(error) => Event::Cut(Cut::Lost(error.kind())),
+            Ok(0) => Wake::EndOfStream,
+            Ok(length) => Wake::Read(length),
+            Err(error) => Wake::Cut(Cut::Lost(error.kind())),
         })
     }
 
     fn poll_send(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Cut>> {
         match &mut self.seat {
             Seat::Room { member, .. } => member.poll_send(context, &mut self.own),
-            Seat::Alone(writer) => poll_write_all(writer, context, &mut self.own)
-                .map_err(|error| Cut::Lost(error.kind())),
+            Seat::Alone(writer) => {
+                poll_write_all(writer, context, &mut self.own).map_err(|error| Cut::Lost(error.kind()))
+            }
         }
     }
 
@@ -301,13 +297,10 @@ impl Connection {
 
     /// Hands input to the protocol: a text for the room goes to everyone, an echo comes straight back.
     fn receive(&mut self, input: &[u8], said: &mut Vec<u8>) {
-        let Self {
-            seat,
-            protocol,
-            own,
-            messages,
-            ..
-        } = self;
+        let Self { seat, protocol, own, messages, trace, .. } = self;
+        let before = own.len();
+        self.bytes_in += input.len() as u64;
+        trace.came(input, protocol.is_between_messages());
         said.clear();
         protocol.receive(input, Instant::now(), own, |message, own| {
             *messages += 1;
@@ -324,53 +317,77 @@ impl Connection {
                     encode(Data::Binary, &[&message.into_data()], own);
                     Ok(())
                 }
-                (Seat::Room { .. }, _) => Err(Failure::new(
-                    CloseCode::Unsupported,
-                    "this chat takes text only, RFC 6455 7.4.1",
-                )),
+                (Seat::Room { .. }, _) => {
+                    Err(Failure::new(CloseCode::Unsupported, "this chat takes text only, RFC 6455 7.4.1"))
+                }
             }
         });
-        if let Seat::Room { member, .. } = seat {
+        self.note_own(before);
+        if let Seat::Room { member, .. } = &self.seat {
             member.broadcast(said);
         }
     }
 
+    /// Frames for this client alone stand in the output, behind the first `before` bytes.
+    fn note_own(&mut self, before: usize) {
+        self.bytes_out += (self.own.len() - before) as u64;
+        self.trace.goes(&self.own, before);
+    }
+
+    /// The server closes, for this reason.
+    fn begin_close(&mut self, failure: Failure) {
+        let before = self.own.len();
+        self.protocol.close(failure, &mut self.own);
+        self.note_own(before);
+    }
+
+    /// Does what is due. True if nobody is there any more.
+    fn expire(&mut self) -> bool {
+        let before = self.own.len();
+        let silent = self.protocol.expire(Instant::now(), &mut self.own);
+        self.note_own(before);
+        silent
+    }
+
     /// Leaves the room, and ends the connection in order (phase 4).
-    async fn close(mut self, end: Option<End>) -> (End, u64) {
+    async fn close(mut self, end: Option<End>) -> Life {
+        if let Some(closing) = self.protocol.closing() {
+            self.trace.closing(closing);
+        }
+        if let Some(End::EndOfStream) = end {
+            // It may have ended only its own side, and still read.
+            let before = self.own.len();
+            let reason = "end of stream without a Close frame, RFC 6455 7.1.4";
+            self.protocol.fail(Failure::new(CloseCode::Protocol, reason), &mut self.own);
+            self.note_own(before);
+        }
         let writer = match self.seat {
             Seat::Alone(writer) => Some(writer),
-            Seat::Room { member, .. } => member.leave().map(|(writer, rest)| {
-                let own = std::mem::replace(&mut self.own, rest.into());
+            Seat::Room { member, .. } => {
+                let left = member.leave();
+                self.trace.step(|| Event::Left { members: left.members });
+                self.bytes_out += left.bytes;
+                // The frame that was begun comes before all others.
+                let own = std::mem::replace(&mut self.own, left.rest.into());
                 self.own.extend(own);
-                writer
-            }),
+                left.socket
+            }
         };
-        if let Some(End::EndOfStream) = end {
-            let failure = Failure::new(
-                CloseCode::Protocol,
-                "end of stream without a Close frame, RFC 6455 7.1.4",
-            );
-            self.protocol.fail(failure, &mut self.own);
-        }
         if let (Some(writer), None | Some(End::EndOfStream)) = (writer, &end) {
             let farewell = Farewell {
                 reader: self.reader,
                 writer,
                 own: self.own,
                 protocol: &mut self.protocol,
+                trace: &mut self.trace,
             };
             // Past the deadline the socket is dropped, with whatever is still on the way.
             let _ = timeout(CLOSE_DEADLINE, farewell.finish()).await;
         }
-        let closing = || {
-            End::Closed(
-                self.protocol
-                    .closing()
-                    .expect("the loop ends with a Close or with an end")
-                    .clone(),
-            )
-        };
-        (end.unwrap_or_else(closing), self.messages)
+        let closing = || self.protocol.closing().expect("the loop ends with a Close or with an end").clone();
+        let why = end.unwrap_or_else(|| End::Closed(closing()));
+        self.trace.closed(&why);
+        Life { why, trace: self.trace, messages: self.messages, bytes_in: self.bytes_in, bytes_out: self.bytes_out }
     }
 }
 
@@ -380,6 +397,7 @@ struct Farewell<'a> {
     writer: OwnedWriteHalf,
     own: Output,
     protocol: &'a mut Protocol,
+    trace: &'a mut Trace,
 }
 
 impl Farewell<'_> {
@@ -408,19 +426,17 @@ impl Farewell<'_> {
         SCRATCH.with_borrow_mut(|scratch| {
             let mut read = ReadBuf::new(&mut scratch.read);
             ready!(Pin::new(&mut self.reader).poll_read(context, &mut read))?;
-            self.protocol
-                .receive(read.filled(), Instant::now(), &mut self.own, |_, _| Ok(()));
+            if !self.protocol.is_closed() {
+                self.trace.came(read.filled(), self.protocol.is_between_messages());
+            }
+            self.protocol.receive(read.filled(), Instant::now(), &mut self.own, |_, _| Ok(()));
             Poll::Ready(Ok(read.filled().is_empty()))
         })
     }
 }
 
 /// Writes all of `output`, as the socket takes it.
-fn poll_write_all(
-    writer: &mut OwnedWriteHalf,
-    context: &mut Context<'_>,
-    output: &mut Output,
-) -> Poll<io::Result<()>> {
+fn poll_write_all(writer: &mut OwnedWriteHalf, context: &mut Context<'_>, output: &mut Output) -> Poll<io::Result<()>> {
     while !output.is_empty() {
         let written = ready!(Pin::new(&mut *writer).poll_write(context, output.as_slices().0))?;
         output.drain(..written);

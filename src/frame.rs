@@ -4,8 +4,9 @@
 //! rule, before its payload has come and before anything is allocated for it. Unmasking, joining fragments and checking
 //! UTF-8 are tungstenite's, see [`protocol`](crate::protocol).
 
-use crate::limits::UNFINISHED_MESSAGE_FACTOR;
+use crate::limits::{SHOWN_PAYLOAD, UNFINISHED_MESSAGE_FACTOR};
 use std::borrow::Cow;
+use std::fmt::{self, Display, Formatter};
 use std::io::Write;
 use tungstenite::protocol::frame::FrameHeader;
 use tungstenite::protocol::frame::coding::{CloseCode, Control, Data, OpCode};
@@ -22,10 +23,7 @@ pub struct Failure {
 impl Failure {
     /// A failure with this code and reason.
     pub fn new(code: CloseCode, reason: impl Into<Cow<'static, str>>) -> Self {
-        Self {
-            code,
-            reason: reason.into(),
-        }
+        Self { code, reason: reason.into() }
     }
 
     fn protocol(rule: &'static str) -> Self {
@@ -62,11 +60,7 @@ impl Header {
 
     /// Reads a whole header.
     fn parse(bytes: &[u8]) -> Self {
-        let extended = |n: usize| {
-            bytes[2..2 + n]
-                .iter()
-                .fold(0, |sum, byte| sum << 8 | u64::from(*byte))
-        };
+        let extended = |n: usize| bytes[2..2 + n].iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte));
         Self {
             fin: bytes[0] & 0x80 != 0,
             rsv: bytes[0] & 0x70,
@@ -85,13 +79,42 @@ impl Header {
     }
 }
 
+/// Collects one header, however it is split.
+#[derive(Clone, Copy, Debug, Default)]
+struct HeaderReader {
+    bytes: [u8; MAX_HEADER],
+    length: usize,
+}
+
+impl HeaderReader {
+    /// Takes what belongs to the header, and returns how much that was.
+    fn read(&mut self, input: &[u8]) -> usize {
+        let before = self.length;
+        for byte in input {
+            if self.is_whole() {
+                break;
+            }
+            self.bytes[self.length] = *byte;
+            self.length += 1;
+        }
+        self.length - before
+    }
+
+    fn is_whole(&self) -> bool {
+        self.length >= 2 && self.length == Header::length(self.bytes[1])
+    }
+
+    fn bytes(&self) -> &[u8] {
+        &self.bytes[..self.length]
+    }
+}
+
 /// Walks over the frames that one client sends.
 #[derive(Debug)]
 pub struct Frames {
     max_message_size: u64,
     /// The header that is being read, as far as it has come.
-    header: [u8; MAX_HEADER],
-    header_length: usize,
+    header: HeaderReader,
     /// What is left to come of the payload of the frame that is being read.
     payload_left: u64,
     /// Set from the first fragment of a message to the last: the payload so far.
@@ -125,8 +148,7 @@ impl Frames {
     pub fn new(max_message_size: usize) -> Self {
         Self {
             max_message_size: max_message_size as u64,
-            header: [0; MAX_HEADER],
-            header_length: 0,
+            header: HeaderReader::default(),
             payload_left: 0,
             message: None,
             raw: 0,
@@ -146,9 +168,7 @@ impl Frames {
 
     /// The close code of the Close frame that was stopped behind, if it has one.
     pub fn close_code(&self) -> Option<u16> {
-        self.close
-            .filter(|close| close.length >= 2)
-            .map(|close| u16::from_be_bytes(close.code))
+        self.close.filter(|close| close.length >= 2).map(|close| u16::from_be_bytes(close.code))
     }
 
     /// Walks on over `input`. Returns how many of its bytes may be decoded, and why it stopped there.
@@ -159,18 +179,16 @@ impl Frames {
         while at < input.len() {
             let start = at;
             if self.payload_left == 0 {
-                at += self.read_header(&input[at..]);
+                at += self.header.read(&input[at..]);
                 self.raw += (at - start) as u64;
-                if !self.header_is_whole() {
+                if !self.header.is_whole() {
                     break;
                 }
                 if let Err(failure) = self.begin_frame() {
                     return (start, Stop::At(failure));
                 }
             } else {
-                let taken = usize::try_from(self.payload_left)
-                    .unwrap_or(usize::MAX)
-                    .min(input.len() - at);
+                let taken = usize::try_from(self.payload_left).unwrap_or(usize::MAX).min(input.len() - at);
                 self.read_close_code(&input[at..at + taken]);
                 at += taken;
                 self.payload_left -= taken as u64;
@@ -186,36 +204,15 @@ impl Frames {
         (at, Stop::Nowhere)
     }
 
-    /// Takes what belongs to the header, and returns how much that was.
-    fn read_header(&mut self, input: &[u8]) -> usize {
-        let before = self.header_length;
-        for byte in input {
-            if self.header_is_whole() {
-                break;
-            }
-            self.header[self.header_length] = *byte;
-            self.header_length += 1;
-        }
-        self.header_length - before
-    }
-
-    fn header_is_whole(&self) -> bool {
-        self.header_length >= 2 && self.header_length == Header::length(self.header[1])
-    }
-
     /// A header has come: checks it (RFC 6455 5.1 to 5.5).
     fn begin_frame(&mut self) -> Result<(), Failure> {
-        let header = Header::parse(&self.header[..self.header_length]);
+        let header = Header::parse(self.header.bytes());
         self.check(&header)?;
         self.payload_left = header.payload_length;
         if header.opcode == u8::from(OpCode::Control(Control::Close)) {
             let mut masking_key = [0; 4];
-            masking_key.copy_from_slice(&self.header[self.header_length - 4..self.header_length]);
-            self.close = Some(CloseFrame {
-                masking_key,
-                length: header.payload_length,
-                code: [0; 2],
-            });
+            masking_key.copy_from_slice(&self.header.bytes()[self.header.length - 4..]);
+            self.close = Some(CloseFrame { masking_key, length: header.payload_length, code: [0; 2] });
         }
         if !header.is_control() {
             let so_far = self.message.unwrap_or(0);
@@ -226,33 +223,20 @@ impl Frames {
 
     fn check(&self, header: &Header) -> Result<(), Failure> {
         if !header.masked {
-            return Err(Failure::protocol(
-                "a client must mask every frame, RFC 6455 5.1",
-            ));
+            return Err(Failure::protocol("a client must mask every frame, RFC 6455 5.1"));
         }
         if header.rsv != 0 {
-            return Err(Failure::protocol(
-                "RSV1 to RSV3 must be 0 without an extension, RFC 6455 5.2",
-            ));
+            return Err(Failure::protocol("RSV1 to RSV3 must be 0 without an extension, RFC 6455 5.2"));
         }
         if matches!(
             OpCode::from(header.opcode),
             OpCode::Data(Data::Reserved(_)) | OpCode::Control(Control::Reserved(_))
         ) {
-            return Err(Failure::protocol(
-                "opcodes 3 to 7 and 11 to 15 are reserved, RFC 6455 5.2",
-            ));
+            return Err(Failure::protocol("opcodes 3 to 7 and 11 to 15 are reserved, RFC 6455 5.2"));
         }
-        if header.is_control() {
-            Self::check_control(header)
-        } else {
-            self.check_data(header)
-        }?;
+        if header.is_control() { Self::check_control(header) } else { self.check_data(header) }?;
         if self.raw > UNFINISHED_MESSAGE_FACTOR * self.max_message_size + MAX_HEADER as u64 {
-            let reason = format!(
-                "{} bytes and the message is not finished, RFC 6455 10.4",
-                self.raw
-            );
+            let reason = format!("{} bytes and the message is not finished, RFC 6455 10.4", self.raw);
             return Err(Failure::new(CloseCode::Policy, reason));
         }
         Ok(())
@@ -260,14 +244,10 @@ impl Frames {
 
     fn check_control(header: &Header) -> Result<(), Failure> {
         if !header.fin {
-            return Err(Failure::protocol(
-                "a control frame must not be fragmented, RFC 6455 5.5",
-            ));
+            return Err(Failure::protocol("a control frame must not be fragmented, RFC 6455 5.5"));
         }
         if header.payload_length > MAX_CONTROL_PAYLOAD {
-            return Err(Failure::protocol(
-                "a control frame has at most 125 bytes of payload, RFC 6455 5.5",
-            ));
+            return Err(Failure::protocol("a control frame has at most 125 bytes of payload, RFC 6455 5.5"));
         }
         Ok(())
     }
@@ -275,15 +255,9 @@ impl Frames {
     fn check_data(&self, header: &Header) -> Result<(), Failure> {
         let continues = header.opcode == u8::from(OpCode::Data(Data::Continue));
         match (continues, self.message) {
-            (true, None) => Err(Failure::protocol(
-                "there is no message to continue, RFC 6455 5.4",
-            )),
-            (false, Some(_)) => Err(Failure::protocol(
-                "the message before is not finished, RFC 6455 5.4",
-            )),
-            (_, so_far) => {
-                self.check_size(so_far.unwrap_or(0).saturating_add(header.payload_length))
-            }
+            (true, None) => Err(Failure::protocol("there is no message to continue, RFC 6455 5.4")),
+            (false, Some(_)) => Err(Failure::protocol("the message before is not finished, RFC 6455 5.4")),
+            (_, so_far) => self.check_size(so_far.unwrap_or(0).saturating_add(header.payload_length)),
         }
     }
 
@@ -291,18 +265,15 @@ impl Frames {
         if message_size <= self.max_message_size {
             return Ok(());
         }
-        let reason = format!(
-            "a message of {message_size} bytes, the limit is {}, RFC 6455 10.4",
-            self.max_message_size
-        );
+        let reason =
+            format!("a message of {message_size} bytes, the limit is {}, RFC 6455 10.4", self.max_message_size);
         Err(Failure::new(CloseCode::Size, reason))
     }
 
     /// Keeps the first two bytes of a Close frame's payload, unmasked (RFC 6455 5.3, 5.5.1).
     fn read_close_code(&mut self, payload: &[u8]) {
         let Some(close) = &mut self.close else { return };
-        let offset =
-            usize::try_from(close.length - self.payload_left).expect("a control frame is short");
+        let offset = usize::try_from(close.length - self.payload_left).expect("a control frame is short");
         for (index, byte) in payload.iter().enumerate() {
             if let Some(code) = close.code.get_mut(offset + index) {
                 *code = byte ^ close.masking_key[offset + index];
@@ -311,10 +282,161 @@ impl Frames {
     }
 
     fn end_frame(&mut self) {
-        self.header_length = 0;
+        self.header = HeaderReader::default();
         if self.message.is_none() {
             self.raw = 0;
         }
+    }
+}
+
+/// One frame as it stood on the wire, for people: the whole header, and the first bytes of the payload in clear.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FrameView {
+    header: Vec<u8>,
+    payload: Vec<u8>,
+}
+
+impl FrameView {
+    fn parse(&self) -> Header {
+        Header::parse(&self.header)
+    }
+
+    /// The bytes of the header.
+    pub fn header(&self) -> &[u8] {
+        &self.header
+    }
+
+    /// The first bytes of the payload, not masked.
+    pub fn payload(&self) -> &[u8] {
+        &self.payload
+    }
+
+    /// The payload's length in bytes.
+    pub fn length(&self) -> u64 {
+        self.parse().payload_length
+    }
+
+    /// Whether this frame ends its message.
+    pub fn is_final(&self) -> bool {
+        self.parse().fin
+    }
+
+    /// The opcode, as a number.
+    pub fn opcode(&self) -> u8 {
+        self.parse().opcode
+    }
+
+    /// The masking key, in a client's frame.
+    pub fn masking_key(&self) -> Option<[u8; 4]> {
+        let key = self.header.len().checked_sub(4).filter(|_| self.parse().masked)?;
+        self.header[key..].try_into().ok()
+    }
+
+    /// The first bytes of the payload as they stood on the wire.
+    pub fn masked(&self) -> Vec<u8> {
+        let key = self.masking_key().unwrap_or_default();
+        self.payload.iter().zip(key.iter().cycle()).map(|(byte, key)| byte ^ key).collect()
+    }
+
+    /// The opcode in words (RFC 6455 5.2).
+    pub fn name(&self) -> &'static str {
+        match self.opcode() {
+            0 => "continuation",
+            1 => "text",
+            2 => "binary",
+            8 => "close",
+            9 => "ping",
+            10 => "pong",
+            _ => "reserved",
+        }
+    }
+
+    /// The bits that the payload's length takes in this header: 7, 16 or 64.
+    pub fn length_form(&self) -> u8 {
+        match self.header[1] & 0x7f {
+            126 => 16,
+            127 => 64,
+            _ => 7,
+        }
+    }
+
+    /// Names and values, for parsing.
+    pub fn fields(&self) -> Vec<(&'static str, String)> {
+        let header = self.parse();
+        let mut fields = vec![
+            ("header", hex(&self.header)),
+            ("fin", u8::from(header.fin).to_string()),
+            ("rsv", format!("{:03b}", header.rsv >> 4)),
+            ("opcode", header.opcode.to_string()),
+            ("name", self.name().into()),
+            ("mask", u8::from(header.masked).to_string()),
+            ("length", header.payload_length.to_string()),
+            ("form", self.length_form().to_string()),
+        ];
+        if let Some(key) = self.masking_key() {
+            fields.extend([("masking-key", hex(&key)), ("masked", hex(&self.masked()))]);
+        }
+        fields.extend([("payload", hex(&self.payload)), ("text", self.text())]);
+        fields
+    }
+
+    /// The first bytes of the payload as text, escaped; a close code as its number.
+    fn text(&self) -> String {
+        match (self.opcode(), self.payload.as_slice()) {
+            (8, [high, low, reason @ ..]) => {
+                format!("{} {}", u16::from_be_bytes([*high, *low]), String::from_utf8_lossy(reason).escape_debug())
+            }
+            (_, payload) => String::from_utf8_lossy(payload).escape_debug().to_string(),
+        }
+    }
+}
+
+impl Display for FrameView {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let more = if self.is_final() { "" } else { ", more to come" };
+        let cut = if self.length() > self.payload.len() as u64 { "…" } else { "" };
+        write!(f, "{} of {} bytes{more}: \"{}{cut}\"", self.name(), self.length(), self.text())
+    }
+}
+
+/// Bytes in hex, for instance `81 05 48`.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(" ")
+}
+
+/// Sees the frames of one direction go by, for people who watch. It checks nothing.
+#[derive(Debug, Default)]
+pub struct Spectator {
+    header: HeaderReader,
+    payload: Vec<u8>,
+    payload_seen: u64,
+}
+
+impl Spectator {
+    /// Sees bytes go by, and tells of each frame that ends in them.
+    pub fn see(&mut self, mut bytes: &[u8], mut found: impl FnMut(FrameView)) {
+        while !bytes.is_empty() {
+            let header = self.header.read(bytes);
+            bytes = &bytes[header..];
+            if !self.header.is_whole() {
+                return;
+            }
+            let left = Header::parse(self.header.bytes()).payload_length.saturating_sub(self.payload_seen);
+            let (payload, rest) = bytes.split_at(usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len()));
+            bytes = rest;
+            let shown = payload.len().min(SHOWN_PAYLOAD - self.payload.len());
+            self.payload.extend_from_slice(&payload[..shown]);
+            self.payload_seen += payload.len() as u64;
+            if payload.len() as u64 == left {
+                found(std::mem::take(self).view());
+            }
+        }
+    }
+
+    fn view(self) -> FrameView {
+        let wire = FrameView { header: self.header.bytes().to_vec(), payload: self.payload };
+        // The payload was masked as it came: masking once more is unmasking (RFC 6455 5.3).
+        FrameView { payload: wire.masked(), ..wire }
     }
 }
 
@@ -322,10 +444,7 @@ impl Frames {
 pub fn encode(opcode: Data, payload: &[&[u8]], output: &mut impl Write) {
     const MEMORY: &str = "writing to memory does not fail";
     let length: usize = payload.iter().map(|part| part.len()).sum();
-    let header = FrameHeader {
-        opcode: OpCode::Data(opcode),
-        ..FrameHeader::default()
-    };
+    let header = FrameHeader { opcode: OpCode::Data(opcode), ..FrameHeader::default() };
     header.format(length as u64, output).expect(MEMORY);
     for part in payload {
         output.write_all(part).expect(MEMORY);
@@ -385,8 +504,7 @@ pub(crate) mod tests {
 
     /// A text or binary message in one or more fragments, with Pings and Pongs between them.
     fn message() -> impl Strategy<Value = Vec<Vec<u8>>> {
-        let text =
-            prop_oneof![3 => "\\PC{0,20}", 1 => "[a-zé]{126,150}"].prop_map(String::into_bytes);
+        let text = prop_oneof![3 => "\\PC{0,20}", 1 => "[a-zé]{126,150}"].prop_map(String::into_bytes);
         let data = prop_oneof![(Just(1), text), (Just(2), vec(any::<u8>(), 0..LIMIT))];
         let cuts = vec((any::<Index>(), option::of(control())), 0..4);
         (data, cuts).prop_map(|((opcode, payload), mut cuts)| {
@@ -404,8 +522,7 @@ pub(crate) mod tests {
     }
 
     fn control() -> impl Strategy<Value = Vec<u8>> {
-        (select(vec![0x89, 0x8a]), vec(any::<u8>(), 0..=125))
-            .prop_map(|(first, payload)| masked(first, &payload))
+        (select(vec![0x89, 0x8a]), vec(any::<u8>(), 0..=125)).prop_map(|(first, payload)| masked(first, &payload))
     }
 
     /// The frames of a client that breaks no rule, without its Close.
@@ -480,15 +597,10 @@ pub(crate) mod tests {
     fn a_header_that_breaks_a_rule_is_not_handed_on() {
         let huge = claim(0x82, u64::MAX);
         let (mut walk, good) = (Frames::new(LIMIT), masked(0x81, b"good"));
-        let failure = Failure::new(
-            CloseCode::Size,
-            "a message of 18446744073709551615 bytes, the limit is 300, RFC 6455 10.4",
-        );
+        let failure =
+            Failure::new(CloseCode::Size, "a message of 18446744073709551615 bytes, the limit is 300, RFC 6455 10.4");
         let stream = [&good[..], &huge, b"payload"].concat();
-        assert_eq!(
-            walk.advance(&stream),
-            (good.len(), Stop::At(failure.clone()))
-        );
+        assert_eq!(walk.advance(&stream), (good.len(), Stop::At(failure.clone())));
 
         let mut walk = Frames::new(LIMIT);
         let (last, rest) = huge.split_last().unwrap();
@@ -508,10 +620,7 @@ pub(crate) mod tests {
         for byte in &close[..close.len() - 1] {
             assert_eq!(walk.advance(&[*byte]), (1, Stop::Nowhere));
         }
-        assert_eq!(
-            walk.advance(&close[close.len() - 1..]),
-            (1, Stop::AfterClose)
-        );
+        assert_eq!(walk.advance(&close[close.len() - 1..]), (1, Stop::AfterClose));
         assert_eq!(walk.close_code(), Some(1001));
     }
 
@@ -533,14 +642,8 @@ pub(crate) mod tests {
         };
         assert_eq!(encoded(Data::Text, b"Hello"), b"\x81\x05Hello");
         let bytes = vec![7; 65536];
-        assert_eq!(
-            encoded(Data::Binary, &bytes[..256]),
-            [b"\x82\x7e\x01\x00", &bytes[..256]].concat()
-        );
-        assert_eq!(
-            encoded(Data::Binary, &bytes),
-            [b"\x82\x7f\x00\x00\x00\x00\x00\x01\x00\x00", &bytes[..]].concat()
-        );
+        assert_eq!(encoded(Data::Binary, &bytes[..256]), [b"\x82\x7e\x01\x00", &bytes[..256]].concat());
+        assert_eq!(encoded(Data::Binary, &bytes), [b"\x82\x7f\x00\x00\x00\x00\x00\x01\x00\x00", &bytes[..]].concat());
     }
 
     #[test]
@@ -550,10 +653,7 @@ pub(crate) mod tests {
             let (front, back) = payload.split_at(length / 3);
             encode(Data::Text, &[front, back, b""], &mut frame);
             let (header, whole) = tungstenite_reads(&frame);
-            let expected = FrameHeader {
-                opcode: OpCode::Data(Data::Text),
-                ..FrameHeader::default()
-            };
+            let expected = FrameHeader { opcode: OpCode::Data(Data::Text), ..FrameHeader::default() };
             assert_eq!(header, expected, "{length}");
             assert_eq!(whole, frame.len(), "{length}");
             assert!(frame.ends_with(&payload), "{length}");
@@ -567,10 +667,7 @@ pub(crate) mod tests {
     fn length_on_wire_counts_a_masking_key_and_never_overflows() {
         for length in [0, 125, 126, 65535, 65536, 1 << 40] {
             let header = claim(0x82, length);
-            assert_eq!(
-                length_on_wire(header.iter().copied()),
-                header.len() as u64 + length
-            );
+            assert_eq!(length_on_wire(header.iter().copied()), header.len() as u64 + length);
         }
         assert_eq!(length_on_wire(claim(0x82, u64::MAX).into_iter()), u64::MAX);
     }

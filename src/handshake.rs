@@ -11,8 +11,8 @@ use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::header::{
-    ALLOW, CONNECTION, CONTENT_LENGTH, HOST, HeaderName, HeaderValue, SEC_WEBSOCKET_ACCEPT,
-    SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, TRANSFER_ENCODING, UPGRADE,
+    ALLOW, CONNECTION, CONTENT_LENGTH, HOST, HeaderName, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
+    SEC_WEBSOCKET_VERSION, TRANSFER_ENCODING, UPGRADE,
 };
 use hyper::{HeaderMap, Method, Response, StatusCode, Version};
 use sha1::{Digest, Sha1};
@@ -26,15 +26,47 @@ pub const GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 pub const KEY_LENGTH: usize = 16;
 
 /// Standard base64. The last bits of the last character carry nothing, so nothing is asked of them.
-const BASE64: GeneralPurpose = GeneralPurpose::new(
-    &STANDARD,
-    GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true),
-);
+const BASE64: GeneralPurpose =
+    GeneralPurpose::new(&STANDARD, GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true));
 
 /// A request that passed every check, and the answer to its key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Accept {
-    value: String,
+    computation: Computation,
+}
+
+/// How `Sec-WebSocket-Accept` is computed (RFC 6455 4.2.2, item 5.4), step by step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Computation {
+    /// The client's key.
+    pub key: String,
+    /// Key and [`GUID`], joined.
+    pub joined: String,
+    /// The SHA-1 of that.
+    pub digest: [u8; 20],
+    /// The base64 of the digest: the value.
+    pub value: String,
+}
+
+impl Computation {
+    /// Computes the answer to a key.
+    pub fn of(key: &str) -> Self {
+        let joined = format!("{key}{GUID}");
+        let digest = Sha1::digest(&joined).into();
+        Self { key: key.into(), joined, digest, value: BASE64.encode(digest) }
+    }
+}
+
+/// Decodes a key.
+///
+/// # Errors
+/// It is not base64, or not of [`KEY_LENGTH`] bytes.
+pub fn decode_key(key: &[u8]) -> Result<Vec<u8>, Rejection> {
+    match BASE64.decode(key) {
+        Err(_) => Err(Rejection::KeyNotBase64(quote(key))),
+        Ok(nonce) if nonce.len() == KEY_LENGTH => Ok(nonce),
+        Ok(nonce) => Err(Rejection::KeyLength { key: quote(key), bytes: nonce.len() }),
+    }
 }
 
 /// Checks an opening handshake, in the order of RFC 6455 4.2.1.
@@ -65,24 +97,13 @@ pub fn accept(method: &Method, version: Version, headers: &HeaderMap) -> Result<
     let key = key(headers)?;
     // Item 6: "A |Sec-WebSocket-Version| header field, with a value of 13."
     if !is_exactly(headers, &SEC_WEBSOCKET_VERSION, "13") {
-        return Err(Rejection::WebSocketVersion(sent(
-            headers,
-            &SEC_WEBSOCKET_VERSION,
-        )));
+        return Err(Rejection::WebSocketVersion(sent(headers, &SEC_WEBSOCKET_VERSION)));
     }
     // Not in the list, but after the head the stream is frames: a body would be taken for them.
     if headers.contains_key(TRANSFER_ENCODING) || length_announced(headers) {
         return Err(Rejection::Body);
     }
-    Ok(Accept {
-        value: accept_value(key),
-    })
-}
-
-/// `Sec-WebSocket-Accept` for a key (RFC 6455 4.2.2, item 5.4): base64 of the SHA-1 of key and [`GUID`], joined.
-fn accept_value(key: &str) -> String {
-    let digest = Sha1::new().chain_update(key).chain_update(GUID).finalize();
-    BASE64.encode(digest)
+    Ok(Accept { computation: Computation::of(key) })
 }
 
 /// The one key of the request, checked (RFC 6455 4.2.1, item 5).
@@ -92,14 +113,8 @@ fn key(headers: &HeaderMap) -> Result<&str, Rejection> {
     if keys.next().is_some() {
         return Err(Rejection::KeyRepeated(sent(headers, &SEC_WEBSOCKET_KEY)));
     }
-    match BASE64.decode(key) {
-        Err(_) => Err(Rejection::KeyNotBase64(quote(key.as_bytes()))),
-        Ok(nonce) if nonce.len() != KEY_LENGTH => Err(Rejection::KeyLength {
-            key: quote(key.as_bytes()),
-            bytes: nonce.len(),
-        }),
-        Ok(_) => Ok(key.to_str().expect("base64 is ASCII")),
-    }
+    decode_key(key.as_bytes())?;
+    Ok(key.to_str().expect("base64 is ASCII"))
 }
 
 /// Whether a header field's list, over all of its lines, has this token (RFC 9110 5.6.1). A part of a token is not it:
@@ -120,34 +135,27 @@ fn is_exactly(headers: &HeaderMap, name: &HeaderName, value: &str) -> bool {
 
 /// Whether the head says that a body follows by its length.
 fn length_announced(headers: &HeaderMap) -> bool {
-    headers
-        .get_all(CONTENT_LENGTH)
-        .iter()
-        .any(|length| length != "0")
+    headers.get_all(CONTENT_LENGTH).iter().any(|length| length != "0")
 }
 
 /// The lines of a header field as they were sent, escaped.
 fn sent(headers: &HeaderMap, name: &HeaderName) -> String {
     let mut lines = String::new();
     for line in headers.get_all(name) {
-        let _ = write!(
-            lines,
-            "{}{name}: {}",
-            if lines.is_empty() { "" } else { " | " },
-            quote(line.as_bytes())
-        );
+        let _ = write!(lines, "{}{name}: {}", if lines.is_empty() { "" } else { " | " }, quote(line.as_bytes()));
     }
-    if lines.is_empty() {
-        format!("no {name}")
-    } else {
-        lines
-    }
+    if lines.is_empty() { format!("no {name}") } else { lines }
 }
 
 impl Accept {
     /// The value of `Sec-WebSocket-Accept`.
     pub fn value(&self) -> &str {
-        &self.value
+        &self.computation.value
+    }
+
+    /// How the value came about.
+    pub fn computation(&self) -> &Computation {
+        &self.computation
     }
 
     /// The server's half of the opening handshake (RFC 6455 4.2.2, item 5). It has no `Sec-WebSocket-Protocol` and no
@@ -158,7 +166,7 @@ impl Accept {
         let headers = response.headers_mut();
         headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
         headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
-        let value = HeaderValue::from_str(&self.value).expect("base64 is ASCII");
+        let value = HeaderValue::from_str(self.value()).expect("base64 is ASCII");
         headers.insert(SEC_WEBSOCKET_ACCEPT, value);
         response
     }
@@ -196,16 +204,67 @@ pub enum Rejection {
     Body,
 }
 
+/// The checks of [`accept`], in their order, with the header field that each looks at.
+const CHECKS: [(&str, Option<HeaderName>); 8] = [
+    ("the method is GET (item 1)", None),
+    ("HTTP/1.1 or higher (item 1)", None),
+    ("Host is there (item 2)", Some(HOST)),
+    ("Upgrade has websocket (item 3)", Some(UPGRADE)),
+    ("Connection has Upgrade (item 4)", Some(CONNECTION)),
+    ("one Sec-WebSocket-Key of 16 bytes (item 5)", Some(SEC_WEBSOCKET_KEY)),
+    ("Sec-WebSocket-Version is 13 (item 6)", Some(SEC_WEBSOCKET_VERSION)),
+    ("no body follows", Some(CONTENT_LENGTH)),
+];
+
+/// One check of the opening handshake, for those who watch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Checked {
+    /// What it asks for.
+    pub rule: &'static str,
+    /// What it looked at, escaped.
+    pub sent: String,
+    /// Whether the request passed.
+    pub passed: bool,
+}
+
+/// The checks that led to this outcome: all that were made, and the last of them failed if one did.
+pub fn checks(
+    method: &Method,
+    version: Version,
+    headers: &HeaderMap,
+    outcome: &Result<Accept, Rejection>,
+) -> impl Iterator<Item = Checked> {
+    let failed = outcome.as_ref().err().map_or(CHECKS.len(), Rejection::check);
+    CHECKS.iter().enumerate().take(failed + 1).map(move |(index, (rule, header))| {
+        let sent = match (index, header) {
+            (_, Some(header)) => sent(headers, header),
+            (0, None) => quote(method.as_str().as_bytes()),
+            (_, None) => format!("{version:?}"),
+        };
+        Checked { rule, sent, passed: index < failed }
+    })
+}
+
+impl Rejection {
+    /// Which of [`CHECKS`] failed.
+    fn check(&self) -> usize {
+        match self {
+            Self::Method(_) => 0,
+            Self::HttpVersion(_) => 1,
+            Self::NoHost => 2,
+            Self::NoUpgrade(_) => 3,
+            Self::NoConnectionUpgrade(_) => 4,
+            Self::NoKey | Self::KeyRepeated(_) | Self::KeyNotBase64(_) | Self::KeyLength { .. } => 5,
+            Self::WebSocketVersion(_) => 6,
+            Self::Body => 7,
+        }
+    }
+}
+
 impl From<&Rejection> for Refusal {
     fn from(rejection: &Rejection) -> Self {
         let (status, fault, rule, sent) = explain(rejection);
-        Self {
-            status,
-            headers: headers(rejection),
-            fault,
-            rule,
-            sent,
-        }
+        Self { status, headers: headers(rejection), fault, rule, sent }
     }
 }
 
@@ -217,11 +276,7 @@ fn headers(rejection: &Rejection) -> Vec<(HeaderName, &'static str)> {
             vec![(UPGRADE, "websocket"), (CONNECTION, "Upgrade")]
         }
         Rejection::WebSocketVersion(_) => {
-            vec![
-                (UPGRADE, "websocket"),
-                (CONNECTION, "Upgrade"),
-                (SEC_WEBSOCKET_VERSION, "13"),
-            ]
+            vec![(UPGRADE, "websocket"), (CONNECTION, "Upgrade"), (SEC_WEBSOCKET_VERSION, "13")]
         }
         _ => Vec::new(),
     }
@@ -262,24 +317,15 @@ fn explain(rejection: &Rejection) -> (StatusCode, String, &'static str, String) 
             "RFC 6455 4.2.1, item 4: a Connection header field with the token Upgrade",
             sent.clone(),
         ),
-        Rejection::NoKey => (
-            StatusCode::BAD_REQUEST,
-            "the key is missing".into(),
-            KEY_RULE,
-            "no sec-websocket-key".into(),
-        ),
-        Rejection::KeyRepeated(sent) => (
-            StatusCode::BAD_REQUEST,
-            "there is more than one key".into(),
-            KEY_RULE,
-            sent.clone(),
-        ),
-        Rejection::KeyNotBase64(key) => (
-            StatusCode::BAD_REQUEST,
-            "the key is not base64".into(),
-            KEY_RULE,
-            key_sent(key),
-        ),
+        Rejection::NoKey => {
+            (StatusCode::BAD_REQUEST, "the key is missing".into(), KEY_RULE, "no sec-websocket-key".into())
+        }
+        Rejection::KeyRepeated(sent) => {
+            (StatusCode::BAD_REQUEST, "there is more than one key".into(), KEY_RULE, sent.clone())
+        }
+        Rejection::KeyNotBase64(key) => {
+            (StatusCode::BAD_REQUEST, "the key is not base64".into(), KEY_RULE, key_sent(key))
+        }
         Rejection::KeyLength { key, bytes } => (
             StatusCode::BAD_REQUEST,
             format!("the key decodes to {bytes} bytes, must be {KEY_LENGTH}"),
@@ -322,12 +368,7 @@ mod tests {
             ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
             ("sec-websocket-version", "13"),
         ];
-        let headers = fields.map(|(name, value)| {
-            (
-                HeaderName::from_static(name),
-                HeaderValue::from_static(value),
-            )
-        });
+        let headers = fields.map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
         (Method::GET, Version::HTTP_11, headers.into_iter().collect())
     }
 
@@ -358,19 +399,12 @@ mod tests {
             Poll::Ready(Some(Ok(frame))) => frame.into_data().unwrap(),
             _ => Bytes::new(),
         };
-        (
-            head.status,
-            head.headers,
-            String::from_utf8(text.into()).unwrap(),
-        )
+        (head.status, head.headers, String::from_utf8(text.into()).unwrap())
     }
 
     fn map(fields: &[(&'static str, &'static str)]) -> HeaderMap {
         let field = |(name, value): &(&'static str, &'static str)| {
-            (
-                HeaderName::from_static(name),
-                HeaderValue::from_static(value),
-            )
+            (HeaderName::from_static(name), HeaderValue::from_static(value))
         };
         fields.iter().map(field).collect()
     }
@@ -384,24 +418,15 @@ mod tests {
             ("connection", "Upgrade"),
             ("sec-websocket-accept", "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="),
         ]);
-        assert_eq!(
-            parts(accept.response()),
-            (StatusCode::SWITCHING_PROTOCOLS, fields, String::new())
-        );
+        assert_eq!(parts(accept.response()), (StatusCode::SWITCHING_PROTOCOLS, fields, String::new()));
     }
 
     #[test]
     fn the_answer_is_to_the_key_as_it_was_sent() {
-        let value = |key| after(|r| set(r, SEC_WEBSOCKET_KEY, key)).unwrap().value;
-        assert_eq!(
-            value("x3JJHMbDL1EzLkh9GBhXDw=="),
-            "HSmrc0sMlYUkAGmm5OPpG2HaGWk="
-        );
+        let value = |key| after(|r| set(r, SEC_WEBSOCKET_KEY, key)).unwrap().value().to_owned();
+        assert_eq!(value("x3JJHMbDL1EzLkh9GBhXDw=="), "HSmrc0sMlYUkAGmm5OPpG2HaGWk=");
         // The same 16 bytes as in the RFC, with a bit set that carries nothing.
-        assert_eq!(
-            value("dGhlIHNhbXBsZSBub25jZR=="),
-            "Zgw8jYXtqX5qJr7MJ1Q/MqzeSRI="
-        );
+        assert_eq!(value("dGhlIHNhbXBsZSBub25jZR=="), "Zgw8jYXtqX5qJr7MJ1Q/MqzeSRI=");
     }
 
     #[test]
@@ -424,11 +449,7 @@ mod tests {
             }),
             ("no body, said so", |r| set(r, CONTENT_LENGTH, "0")),
             ("an extension, not agreed to", |r| {
-                add(
-                    r,
-                    hyper::header::SEC_WEBSOCKET_EXTENSIONS,
-                    "permessage-deflate",
-                );
+                add(r, hyper::header::SEC_WEBSOCKET_EXTENSIONS, "permessage-deflate");
             }),
         ];
         for (name, change) in changes {
@@ -437,21 +458,11 @@ mod tests {
     }
 
     /// What is spoiled, how, and what it gets: the rejection, the status, the header fields that go with it, the text.
-    type Spoiled = (
-        &'static str,
-        Change,
-        Rejection,
-        u16,
-        &'static [(&'static str, &'static str)],
-        &'static str,
-    );
+    type Spoiled = (&'static str, Change, Rejection, u16, &'static [(&'static str, &'static str)], &'static str);
 
     const UPGRADE_FIELDS: &[(&str, &str)] = &[("upgrade", "websocket"), ("connection", "Upgrade")];
-    const VERSION_FIELDS: &[(&str, &str)] = &[
-        ("upgrade", "websocket"),
-        ("connection", "Upgrade"),
-        ("sec-websocket-version", "13"),
-    ];
+    const VERSION_FIELDS: &[(&str, &str)] =
+        &[("upgrade", "websocket"), ("connection", "Upgrade"), ("sec-websocket-version", "13")];
 
     fn spoiled() -> Vec<Spoiled> {
         vec![
@@ -521,9 +532,7 @@ mod tests {
                     set(r, UPGRADE, "notwebsocket, websockets");
                     add(r, UPGRADE, "web socket");
                 },
-                Rejection::NoUpgrade(
-                    "upgrade: notwebsocket, websockets | upgrade: web socket".into(),
-                ),
+                Rejection::NoUpgrade("upgrade: notwebsocket, websockets | upgrade: web socket".into()),
                 426,
                 UPGRADE_FIELDS,
                 "fault: this is a WebSocket address, and the request does not ask for one\n\
@@ -598,10 +607,7 @@ mod tests {
             (
                 "a key of 13 bytes, as on many web pages",
                 |r| set(r, SEC_WEBSOCKET_KEY, "SGVsbG8sIHdvcmxkIQ=="),
-                Rejection::KeyLength {
-                    key: "SGVsbG8sIHdvcmxkIQ==".into(),
-                    bytes: 13,
-                },
+                Rejection::KeyLength { key: "SGVsbG8sIHdvcmxkIQ==".into(), bytes: 13 },
                 400,
                 &[],
                 "fault: the key decodes to 13 bytes, must be 16\n\
@@ -611,10 +617,7 @@ mod tests {
             (
                 "an empty key",
                 |r| set(r, SEC_WEBSOCKET_KEY, ""),
-                Rejection::KeyLength {
-                    key: String::new(),
-                    bytes: 0,
-                },
+                Rejection::KeyLength { key: String::new(), bytes: 0 },
                 400,
                 &[],
                 "fault: the key decodes to 0 bytes, must be 16\n\
@@ -644,9 +647,7 @@ mod tests {
             (
                 "version 13 twice",
                 |r| add(r, SEC_WEBSOCKET_VERSION, "13"),
-                Rejection::WebSocketVersion(
-                    "sec-websocket-version: 13 | sec-websocket-version: 13".into(),
-                ),
+                Rejection::WebSocketVersion("sec-websocket-version: 13 | sec-websocket-version: 13".into()),
                 426,
                 VERSION_FIELDS,
                 "fault: the only version spoken here is 13\n\
@@ -713,11 +714,7 @@ mod tests {
                 ("cache-control", "no-store"),
             ]);
             headers.extend(map(fields));
-            let host = if request.2.contains_key(HOST) {
-                "server.example.com"
-            } else {
-                "127.0.0.1:8000"
-            };
+            let host = if request.2.contains_key(HOST) { "server.example.com" } else { "127.0.0.1:8000" };
             let text = format!(
                 "{status}\n\n{lines}\n\
                  works: websocat ws://{host}/ws/1\n\
@@ -725,11 +722,7 @@ mod tests {
                  -H 'Sec-WebSocket-Version: 13' \
                  -H 'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==' http://{host}/ws/1\n"
             );
-            assert_eq!(
-                parts(Refusal::from(&rejection).response(&request.2)),
-                (status, headers, text),
-                "{name}"
-            );
+            assert_eq!(parts(Refusal::from(&rejection).response(&request.2)), (status, headers, text), "{name}");
         }
     }
 
@@ -750,8 +743,7 @@ mod tests {
                 let mut request = valid();
                 lower.1(&mut request);
                 upper.1(&mut request);
-                let same_rule = std::mem::discriminant(&upper.2)
-                    == std::mem::discriminant(&lower.2)
+                let same_rule = std::mem::discriminant(&upper.2) == std::mem::discriminant(&lower.2)
                     || upper.5.lines().nth(1) == lower.5.lines().nth(1);
                 if !same_rule {
                     let named = answer(&request);
@@ -769,15 +761,11 @@ mod tests {
         };
         let lists = |name: &str, token: &str| {
             let all = values(name).join(",").to_ascii_lowercase();
-            all.split(',')
-                .any(|item| item.trim_matches([' ', '\t']) == token)
+            all.split(',').any(|item| item.trim_matches([' ', '\t']) == token)
         };
         let key_of_16_bytes = |key: &String| {
             key.strip_suffix("==").is_some_and(|digits| {
-                digits.len() == 22
-                    && digits
-                        .chars()
-                        .all(|c| c.is_ascii_alphanumeric() || c == '+' || c == '/')
+                digits.len() == 22 && digits.chars().all(|c| c.is_ascii_alphanumeric() || c == '+' || c == '/')
             })
         };
         let keys = values("sec-websocket-key");
@@ -796,49 +784,33 @@ mod tests {
     fn header_value() -> impl Strategy<Value = HeaderValue> {
         let words = "|0|5|13|8|websocket|WebSocket|upgrade|keep-alive, Upgrade|notupgrade|chunked|\
                      dGhlIHNhbXBsZSBub25jZQ==|SGVsbG8sIHdvcmxkIQ==|13, 8|websocket,|,";
-        let word =
-            proptest::sample::select(words.split('|').collect::<Vec<_>>()).prop_map(str::as_bytes);
+        let word = proptest::sample::select(words.split('|').collect::<Vec<_>>()).prop_map(str::as_bytes);
         prop_oneof![
             3 => word.prop_map(<[u8]>::to_vec),
             1 => prop::collection::vec(any::<u8>(), 0..30),
             1 => "[A-Za-z0-9+/]{22}==".prop_map(String::into_bytes),
         ]
-        .prop_filter_map("not a header value", |bytes| {
-            HeaderValue::from_bytes(&bytes).ok()
-        })
+        .prop_filter_map("not a header value", |bytes| HeaderValue::from_bytes(&bytes).ok())
     }
 
     /// A valid request with up to four changes: a field removed, replaced or added.
     fn request() -> impl Strategy<Value = Request> {
-        let names = [
-            HOST,
-            UPGRADE,
-            CONNECTION,
-            SEC_WEBSOCKET_KEY,
-            SEC_WEBSOCKET_VERSION,
-            CONTENT_LENGTH,
-            TRANSFER_ENCODING,
-        ];
-        let change = (
-            proptest::sample::select(names.to_vec()),
-            0..5,
-            header_value(),
-        );
+        let names =
+            [HOST, UPGRADE, CONNECTION, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, CONTENT_LENGTH, TRANSFER_ENCODING];
+        let change = (proptest::sample::select(names.to_vec()), 0..5, header_value());
         let method = prop_oneof![9 => Just(Method::GET), 1 => Just(Method::PUT)];
         let version = prop_oneof![9 => Just(Version::HTTP_11), 1 => Just(Version::HTTP_10)];
-        (method, version, prop::collection::vec(change, 0..5)).prop_map(
-            |(method, version, changes)| {
-                let mut headers = valid().2;
-                for (name, kind, value) in changes {
-                    match kind {
-                        0 => drop(headers.remove(name)),
-                        1 | 2 => drop(headers.insert(name, value)),
-                        _ => drop(headers.append(name, value)),
-                    }
+        (method, version, prop::collection::vec(change, 0..5)).prop_map(|(method, version, changes)| {
+            let mut headers = valid().2;
+            for (name, kind, value) in changes {
+                match kind {
+                    0 => drop(headers.remove(name)),
+                    1 | 2 => drop(headers.insert(name, value)),
+                    _ => drop(headers.append(name, value)),
                 }
-                (method, version, headers)
-            },
-        )
+            }
+            (method, version, headers)
+        })
     }
 
     proptest! {

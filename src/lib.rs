@@ -10,12 +10,17 @@
 //! 6. [`connection`]: one connection's life, up to the closing handshake (phases 3 and 4)
 //! 7. [`room`]: the connection list, and the broadcast
 //!
-//! Every limit stands in [`limits`].
+//! Beside the way of the bytes: every limit stands in [`limits`]; [`admission`] knows who may come in. Whoever wants to
+//! see each step happen gets it from [`lifecycle`], on the terminal ([`explain`]) or over HTTP ([`events`]); [`wire`] and
+//! [`trace`] look on for it.
 
 pub mod admission;
 pub mod connection;
+pub mod events;
+pub mod explain;
 pub mod frame;
 pub mod handshake;
+pub mod lifecycle;
 pub mod limits;
 pub mod protocol;
 pub mod refusal;
@@ -23,3 +28,5 @@ pub mod room;
 pub mod server;
 pub mod service;
 pub mod throttle;
+pub mod trace;
+pub mod wire;

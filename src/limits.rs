@@ -72,7 +72,7 @@ pub const MOST_CONNECTIONS: usize = u32::MAX as usize;
 pub const MOST_THREADS: usize = 256;
 
 /// The longest `--ping-interval` in seconds: a day.
-pub const LONGEST_PING_INTERVAL: usize = 24 * 60 * 60;
+pub const LONGEST_PING_INTERVAL: u64 = 24 * 60 * 60;
 
 /// How many connections beyond `max_connections` are answered with 503 at a time. The rest are just closed.
 pub const FULL_ANSWERS: usize = 16;
@@ -86,6 +86,21 @@ pub const OTHER_OPEN_FILES: usize = 64;
 /// How many lines a second the log takes of one kind that clients can cause at will.
 pub const LOG_LINES_PER_SECOND: u32 = 20;
 
+/// How many steps of the lifecycle are shown in a second. A terminal can't be read faster.
+pub const STEPS_PER_SECOND: u32 = 2000;
+
+/// How many of them may be frames.
+pub const FRAME_STEPS_PER_SECOND: u32 = 1500;
+
+/// How many steps wait for one who watches. It is then that some are left out.
+pub const VIEWER_QUEUE: usize = 4096;
+
+/// How many may watch `GET /lifecycle` at a time.
+pub const MOST_VIEWERS: usize = 16;
+
+/// How much of a frame's payload is shown, in bytes.
+pub const SHOWN_PAYLOAD: usize = 48;
+
 /// How much of a client's text is quoted in a refusal or on the terminal, in characters.
 pub const QUOTE_LENGTH: usize = 120;
 
@@ -95,5 +110,8 @@ const _: () = {
     assert!(CLOSE_DEADLINE.as_secs() < STOP_DEADLINE.as_secs());
     // What one turn piles up is no reason to call a client slow.
     assert!(MAX_PENDING * 2 <= 16 * 1024 * 1024);
+    assert!(FRAME_STEPS_PER_SECOND < STEPS_PER_SECOND);
+    // Within one second nobody who takes what he gets misses any.
+    assert!((STEPS_PER_SECOND as usize) < VIEWER_QUEUE);
     assert!(FULL_ANSWERS < OTHER_OPEN_FILES);
 };

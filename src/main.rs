@@ -1,17 +1,19 @@
 //! The command line: options, then bind, print the URL, and serve until Ctrl-C.
 
-use lexopt::prelude::{Long, Short, ValueExt};
+use lexopt::prelude::{Long, Short, Value, ValueExt};
 use std::fmt::Display;
 use std::io::{self, ErrorKind, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::process::ExitCode;
+use std::str::FromStr;
 use std::time::Duration;
-use switchboard::admission::Admission;
+use switchboard::frame::hex;
+use switchboard::handshake::{Computation, GUID, decode_key};
 use switchboard::limits::{
-    LARGEST_MESSAGE, LONGEST_PING_INTERVAL, Limits, MOST_CONNECTIONS, MOST_THREADS,
-    OTHER_OPEN_FILES,
+    LARGEST_MESSAGE, LONGEST_PING_INTERVAL, Limits, MOST_CONNECTIONS, MOST_THREADS, OTHER_OPEN_FILES,
 };
+use switchboard::refusal::Refusal;
 use switchboard::server::{Options, serve};
 use tokio::net::TcpListener;
 
@@ -19,6 +21,7 @@ const HELP: &str = "\
 A real-time chat over WebSockets: the page at /, the chat at /ws/{client_id}, an echo at /echo.
 
 Usage: switchboard [OPTIONS]
+       switchboard accept KEY    compute Sec-WebSocket-Accept for a key, step by step
 
 Options:
       --host ADDR               address to listen on; may be repeated [default: 127.0.0.1 and ::1]
@@ -31,6 +34,9 @@ Options:
       --max-connections N       beyond: 503 [default: what the limit on open files leaves]
       --ping-interval SECONDS   silence before a Ping; as long again without a byte: dropped; 0 is never
                                 [default: 20]
+      --explain                 print every step of every connection
+      --lifecycle on|off        GET /lifecycle: the same steps as a text/event-stream
+                                [default: on when listening on loopback alone]
   -h, --help                    print this
   -V, --version                 print the version
 
@@ -40,6 +46,7 @@ RUST_LOG sets what is logged: off, warn, info (the default), debug.
 /// What the command line asks for.
 enum Command {
     Serve(Arguments),
+    Accept(String),
     Print(String),
 }
 
@@ -51,15 +58,13 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    match parse(lexopt::Parser::from_env(), raise_open_files()) {
-        Ok(Command::Serve(arguments)) => {
-            run(arguments).map_or_else(|error| complain(&error, 1), |()| ExitCode::SUCCESS)
-        }
-        Ok(Command::Print(text)) => {
-            print(&text).map_or_else(|error| complain(&error, 1), |()| ExitCode::SUCCESS)
-        }
-        Err(error) => complain(&error, 2),
-    }
+    let done = match parse(lexopt::Parser::from_env(), raise_open_files()) {
+        Ok(Command::Serve(arguments)) => run(arguments).map_err(|error| error.to_string()),
+        Ok(Command::Print(text)) => print(&text).map_err(|error| error.to_string()),
+        Ok(Command::Accept(key)) => explain_key(&key).and_then(|text| print(&text).map_err(|error| error.to_string())),
+        Err(error) => return complain(&error, 2),
+    };
+    done.map_or_else(|error| complain(&error, 1), |()| ExitCode::SUCCESS)
 }
 
 fn complain(error: &impl Display, status: u8) -> ExitCode {
@@ -74,82 +79,98 @@ fn print(text: &str) -> io::Result<()> {
 }
 
 fn parse(mut parser: lexopt::Parser, most_connections: usize) -> Result<Command, lexopt::Error> {
-    let mut hosts = Vec::new();
+    let mut hosts: Vec<IpAddr> = Vec::new();
     let mut port = 8000;
-    let mut threads = 1;
-    let mut allowed = Vec::new();
-    let mut max_connections = None;
-    let mut limits = Limits::default();
+    let mut max_connections = most_connections;
+    let mut lifecycle = None;
+    let mut options = Options::default();
+    let limits = &mut options.limits;
     while let Some(argument) = parser.next()? {
         match argument {
-            Long("host") => hosts.push(parser.value()?.parse()?),
-            Long("port") => port = parser.value()?.parse()?,
-            Long("threads") => threads = number(&mut parser, "threads", 1..=MOST_THREADS)?,
-            Long("allow-origin") => allowed.push(parser.value()?.parse()?),
+            Value(command) if command == "accept" => return accept_key(&mut parser),
+            Long("host") => hosts.push(value(&mut parser, "--host")?),
+            Long("port") => port = number(&mut parser, "--port", 0..=u16::MAX)?,
+            Long("threads") => options.threads = number(&mut parser, "--threads", 1..=MOST_THREADS)?,
+            Long("allow-origin") => options.admission.allowed.push(value(&mut parser, "--allow-origin")?),
             Long("max-message-size") => {
-                limits.max_message_size =
-                    number(&mut parser, "max-message-size", 1..=LARGEST_MESSAGE)?;
+                limits.max_message_size = number(&mut parser, "--max-message-size", 1..=LARGEST_MESSAGE)?;
             }
-            Long("max-backlog") => {
-                limits.max_backlog = number(&mut parser, "max-backlog", 1..=usize::MAX)?
-            }
+            Long("max-backlog") => limits.max_backlog = number(&mut parser, "--max-backlog", 1..=usize::MAX)?,
             Long("max-connections") => {
-                max_connections = Some(number(
-                    &mut parser,
-                    "max-connections",
-                    1..=MOST_CONNECTIONS,
-                )?);
+                max_connections = number(&mut parser, "--max-connections", 1..=MOST_CONNECTIONS)?;
             }
             Long("ping-interval") => {
-                let seconds = number(&mut parser, "ping-interval", 0..=LONGEST_PING_INTERVAL)?;
-                limits.ping_interval = (seconds > 0).then(|| Duration::from_secs(seconds as u64));
+                let seconds = number(&mut parser, "--ping-interval", 0..=LONGEST_PING_INTERVAL)?;
+                limits.ping_interval = (seconds > 0).then(|| Duration::from_secs(seconds));
             }
+            Long("explain") => options.explain = true,
+            Long("lifecycle") => lifecycle = Some(on_or_off(&mut parser)?),
             Long("help") | Short('h') => return Ok(Command::Print(HELP.into())),
             Long("version") | Short('V') => {
-                return Ok(Command::Print(format!(
-                    "switchboard {}\n",
-                    env!("CARGO_PKG_VERSION")
-                )));
+                return Ok(Command::Print(format!("switchboard {}\n", env!("CARGO_PKG_VERSION"))));
             }
             other => return Err(other.unexpected()),
         }
     }
-    let limits = Limits {
-        max_connections: max_connections.unwrap_or(most_connections),
-        ..limits
-    };
-    let loopback_only = hosts.iter().all(IpAddr::is_loopback);
-    let admission = Admission {
-        loopback_only,
-        allowed,
-    };
-    Ok(Command::Serve(Arguments {
-        hosts,
-        port,
-        options: Options {
-            threads,
-            limits,
-            admission,
-        },
-    }))
+    limits.max_connections = max_connections;
+    options.admission.loopback_only = hosts.iter().all(IpAddr::is_loopback);
+    options.lifecycle = lifecycle.unwrap_or(options.admission.loopback_only);
+    Ok(Command::Serve(Arguments { hosts, port, options }))
 }
 
-fn number(
-    parser: &mut lexopt::Parser,
-    name: &str,
-    range: RangeInclusive<usize>,
-) -> Result<usize, lexopt::Error> {
-    let number = parser.value()?.parse()?;
-    if range.contains(&number) {
-        Ok(number)
-    } else {
-        Err(format!(
-            "--{name} {number}: must be from {} to {}",
-            range.start(),
-            range.end()
-        )
-        .into())
+fn value<T: FromStr<Err: Display>>(parser: &mut lexopt::Parser, name: &str) -> Result<T, lexopt::Error> {
+    let text = parser.value()?.string()?;
+    text.parse().map_err(|error| format!("{name} {text}: {error}").into())
+}
+
+fn number<T>(parser: &mut lexopt::Parser, name: &str, range: RangeInclusive<T>) -> Result<T, lexopt::Error>
+where
+    T: FromStr<Err: Display> + PartialOrd + Display,
+{
+    let text = parser.value()?.string()?;
+    let (least, most) = (range.start(), range.end());
+    match text.parse() {
+        Ok(number) if range.contains(&number) => Ok(number),
+        _ => Err(format!("{name} {text}: must be a number from {least} to {most}").into()),
     }
+}
+
+fn on_or_off(parser: &mut lexopt::Parser) -> Result<bool, lexopt::Error> {
+    match parser.value()?.string()?.as_str() {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        other => Err(format!("--lifecycle {other}: must be on or off").into()),
+    }
+}
+
+/// `switchboard accept KEY`
+fn accept_key(parser: &mut lexopt::Parser) -> Result<Command, lexopt::Error> {
+    let key = parser.value()?.string()?;
+    match parser.next()? {
+        None => Ok(Command::Accept(key)),
+        Some(other) => Err(other.unexpected()),
+    }
+}
+
+/// The computation of `Sec-WebSocket-Accept` (RFC 6455 4.2.2, item 5.4), or what is wrong with the key.
+fn explain_key(key: &str) -> Result<String, String> {
+    let nonce = decode_key(key.as_bytes()).map_err(|rejection| {
+        let Refusal { fault, rule, .. } = Refusal::from(&rejection);
+        format!("{fault} ({rule})")
+    })?;
+    let Computation { key, joined, digest, value } = Computation::of(key);
+    Ok(format!(
+        "key          {key}\n\
+         decoded      {}  ({} bytes)\n\
+         GUID         {GUID}\n\
+         joined       {joined}\n\
+         SHA-1        {}\n\
+         base64       {value}\n\n\
+         Sec-WebSocket-Accept: {value}\n",
+        hex(&nonce),
+        nonce.len(),
+        hex(&digest),
+    ))
 }
 
 /// Raises the limit on open files as far as it goes, and returns how many connections it leaves.
@@ -157,9 +178,7 @@ fn raise_open_files() -> usize {
     #[cfg(unix)]
     if let Ok(open_files) = rlimit::increase_nofile_limit(u64::MAX) {
         let open_files = usize::try_from(open_files).unwrap_or(usize::MAX);
-        return open_files
-            .saturating_sub(OTHER_OPEN_FILES)
-            .clamp(1, MOST_CONNECTIONS);
+        return open_files.saturating_sub(OTHER_OPEN_FILES).clamp(1, MOST_CONNECTIONS);
     }
     Limits::default().max_connections
 }
@@ -168,21 +187,13 @@ fn run(arguments: Arguments) -> io::Result<()> {
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info"))
         .format(|line, record| writeln!(line, "{:<5} {}", record.level(), record.args()))
         .init();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let listeners = listen(&arguments.hosts, arguments.port).await?;
-        let urls = listeners.iter().map(|listener| {
-            listener
-                .local_addr()
-                .map(|address| format!("http://{address}"))
-        });
+        let urls = listeners.iter().map(|listener| listener.local_addr().map(|address| format!("http://{address}")));
         let urls = urls.collect::<io::Result<Vec<_>>>()?.join(" and ");
         let (mut stop, mut stop_at_once) = (Signals::new()?, Signals::new()?);
-        print(&format!(
-            "switchboard listens on {urls} (Ctrl-C stops it)\n"
-        ))?;
+        print(&format!("switchboard listens on {urls} (Ctrl-C stops it)\n"))?;
         tokio::select! {
             served = serve(listeners, arguments.options, stop.next()) => served,
             () = async { stop_at_once.next().await; stop_at_once.next().await } => {
@@ -197,17 +208,9 @@ async fn listen(hosts: &[IpAddr], port: u16) -> io::Result<Vec<TcpListener>> {
     if !hosts.is_empty() {
         return bind_all(hosts, port).await;
     }
-    let [v4, v6] = [
-        IpAddr::V4(Ipv4Addr::LOCALHOST),
-        IpAddr::V6(Ipv6Addr::LOCALHOST),
-    ];
+    let [v4, v6] = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
     match bind_all(&[v4, v6], port).await {
-        Err(error)
-            if matches!(
-                error.kind(),
-                ErrorKind::AddrNotAvailable | ErrorKind::Unsupported
-            ) =>
-        {
+        Err(error) if matches!(error.kind(), ErrorKind::AddrNotAvailable | ErrorKind::Unsupported) => {
             bind_all(&[v4], port).await
         }
         listeners => listeners,
@@ -219,9 +222,9 @@ async fn bind_all(hosts: &[IpAddr], port: u16) -> io::Result<Vec<TcpListener>> {
     let mut port = port;
     for host in hosts {
         let address = SocketAddr::new(*host, port);
-        let listener = TcpListener::bind(address).await.map_err(|error| {
-            io::Error::new(error.kind(), format!("can't listen on {address}: {error}"))
-        })?;
+        let listener = TcpListener::bind(address)
+            .await
+            .map_err(|error| io::Error::new(error.kind(), format!("can't listen on {address}: {error}")))?;
         port = listener.local_addr()?.port();
         listeners.push(listener);
     }
@@ -240,10 +243,7 @@ struct Signals {
 impl Signals {
     fn new() -> io::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
-        Ok(Self {
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
-        })
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
     }
 
     async fn next(&mut self) {

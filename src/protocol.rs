@@ -76,11 +76,7 @@ impl Protocol {
             frames: Frames::new(max_message_size),
             context: None,
             unfinished_since: None,
-            watch: ping_interval.map(|interval| Watch {
-                interval,
-                since: now,
-                pinged: false,
-            }),
+            watch: ping_interval.map(|interval| Watch { interval, since: now, pinged: false }),
             closing: None,
             closed: false,
         }
@@ -96,19 +92,19 @@ impl Protocol {
         self.closed
     }
 
+    /// Whether nothing is half read.
+    pub fn is_between_messages(&self) -> bool {
+        self.frames.between_messages()
+    }
+
     /// When [`expire`](Self::expire) is due. Once the connection is closing, never.
     pub fn deadline(&self) -> Option<Instant> {
         let silence = self.watch.map(|watch| watch.deadline());
-        self.message_deadline()
-            .into_iter()
-            .chain(silence)
-            .min()
-            .filter(|_| self.closing.is_none())
+        self.message_deadline().into_iter().chain(silence).min().filter(|_| self.closing.is_none())
     }
 
     fn message_deadline(&self) -> Option<Instant> {
-        self.unfinished_since
-            .map(|since| since + UNFINISHED_MESSAGE_AGE)
+        self.unfinished_since.map(|since| since + UNFINISHED_MESSAGE_AGE)
     }
 
     /// Takes what was read. Each message goes to `deliver`, with the output as it stands; what the protocol itself has to
@@ -124,11 +120,7 @@ impl Protocol {
             return;
         }
         if let Some(watch) = &mut self.watch {
-            *watch = Watch {
-                since: now,
-                pinged: false,
-                ..*watch
-            };
+            *watch = Watch { since: now, pinged: false, ..*watch };
         }
         let (good, stop) = self.frames.advance(input);
         self.decode(&input[..good], output, deliver);
@@ -189,10 +181,7 @@ impl Protocol {
 
     /// tungstenite answers a forbidden close code by itself, but names no rule.
     fn close_code_refused(&self) -> Option<Failure> {
-        let code = self
-            .frames
-            .close_code()
-            .filter(|code| !CloseCode::from(*code).is_allowed())?;
+        let code = self.frames.close_code().filter(|code| !CloseCode::from(*code).is_allowed())?;
         let reason = format!("close code {code} must not be sent, RFC 6455 7.4");
         Some(Failure::new(CloseCode::Protocol, reason))
     }
@@ -215,24 +204,11 @@ impl Protocol {
         }
     }
 
-    fn begin_close(
-        &mut self,
-        context: &mut WebSocketContext,
-        failure: Failure,
-        output: &mut Output,
-    ) {
-        let frame = CloseFrame {
-            code: failure.code,
-            reason: Utf8Bytes::from(failure.reason.as_ref()),
-        };
+    fn begin_close(&mut self, context: &mut WebSocketContext, failure: Failure, output: &mut Output) {
+        let frame = CloseFrame { code: failure.code, reason: Utf8Bytes::from(failure.reason.as_ref()) };
         let mut stream = Memory { input: &[], output };
-        context
-            .close(&mut stream, Some(frame))
-            .expect("an open context writes a Close to memory");
-        self.closing = Some(Box::new(Closing::ByServer {
-            failure,
-            answered: false,
-        }));
+        context.close(&mut stream, Some(frame)).expect("an open context writes a Close to memory");
+        self.closing = Some(Box::new(Closing::ByServer { failure, answered: false }));
     }
 
     /// Fails the connection (RFC 6455 7.1.7): a Close with the code, and no more is read, for what follows can't be
@@ -252,10 +228,7 @@ impl Protocol {
         if self.closing.is_some() {
             return false;
         }
-        if self
-            .message_deadline()
-            .is_some_and(|deadline| deadline <= now)
-        {
+        if self.message_deadline().is_some_and(|deadline| deadline <= now) {
             let seconds = UNFINISHED_MESSAGE_AGE.as_secs();
             let reason = format!("a message was not finished within {seconds} s, RFC 6455 10.4");
             self.fail(Failure::new(CloseCode::Policy, reason), output);
@@ -267,9 +240,7 @@ impl Protocol {
             Some(watch) => {
                 watch.pinged = true;
                 watch.since = now;
-                Frame::ping(Vec::new())
-                    .format(output)
-                    .expect("writing to memory does not fail");
+                Frame::ping(Vec::new()).format(output).expect("writing to memory does not fail");
                 false
             }
         }
@@ -280,14 +251,10 @@ impl Protocol {
 /// [`Frames`](crate::frame::Frames).
 fn failure_of(error: &Error) -> Failure {
     match error {
-        Error::Utf8(_) => Failure::new(
-            CloseCode::Invalid,
-            "text and close reasons must be UTF-8, RFC 6455 8.1",
-        ),
-        Error::Protocol(ProtocolError::InvalidCloseSequence) => Failure::new(
-            CloseCode::Protocol,
-            "a Close frame has no payload or at least a 2-byte code, RFC 6455 5.5.1",
-        ),
+        Error::Utf8(_) => Failure::new(CloseCode::Invalid, "text and close reasons must be UTF-8, RFC 6455 8.1"),
+        Error::Protocol(ProtocolError::InvalidCloseSequence) => {
+            Failure::new(CloseCode::Protocol, "a Close frame has no payload or at least a 2-byte code, RFC 6455 5.5.1")
+        }
         other => Failure::new(CloseCode::Protocol, format!("{other:.100}")),
     }
 }
@@ -301,11 +268,7 @@ struct Memory<'a> {
 impl Read for Memory<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         // `Ok(0)` would be the end of the stream; this one goes on with the next input.
-        if self.input.is_empty() {
-            Err(ErrorKind::WouldBlock.into())
-        } else {
-            self.input.read(buffer)
-        }
+        if self.input.is_empty() { Err(ErrorKind::WouldBlock.into()) } else { self.input.read(buffer) }
     }
 }
 
@@ -346,11 +309,7 @@ mod tests {
 
     impl Run {
         fn new() -> Self {
-            Self {
-                protocol: protocol(LIMIT),
-                messages: Vec::new(),
-                output: Output::new(),
-            }
+            Self { protocol: protocol(LIMIT), messages: Vec::new(), output: Output::new() }
         }
 
         fn of(pieces: &[&[u8]]) -> Self {
@@ -366,11 +325,7 @@ mod tests {
         }
 
         fn receive_at(&mut self, now: Instant, input: &[u8]) {
-            let Self {
-                protocol,
-                messages,
-                output,
-            } = self;
+            let Self { protocol, messages, output } = self;
             protocol.receive(input, now, output, |message, _| {
                 messages.push(message);
                 Ok(())
@@ -385,10 +340,7 @@ mod tests {
         fn texts(&self) -> Vec<&str> {
             let text = |message: &'_ Message| matches!(message, Message::Text(_));
             assert!(self.messages.iter().all(text));
-            self.messages
-                .iter()
-                .map(|message| message.to_text().unwrap())
-                .collect()
+            self.messages.iter().map(|message| message.to_text().unwrap()).collect()
         }
     }
 
@@ -444,13 +396,11 @@ mod tests {
     const NOTHING_TO_CONTINUE: &str = "there is no message to continue, RFC 6455 5.4";
     const NOT_FINISHED: &str = "the message before is not finished, RFC 6455 5.4";
     const UTF8: &str = "text and close reasons must be UTF-8, RFC 6455 8.1";
-    const SHORT_CLOSE: &str =
-        "a Close frame has no payload or at least a 2-byte code, RFC 6455 5.5.1";
+    const SHORT_CLOSE: &str = "a Close frame has no payload or at least a 2-byte code, RFC 6455 5.5.1";
 
     /// What is sent, and the code and reason of the Close that it gets.
     fn broken() -> Vec<(Vec<u8>, u16, String)> {
-        let too_long =
-            |bytes: u64| format!("a message of {bytes} bytes, the limit is 300, RFC 6455 10.4");
+        let too_long = |bytes: u64| format!("a message of {bytes} bytes, the limit is 300, RFC 6455 10.4");
         let fragment = |payload: &[u8]| masked(0x01, payload);
         let mut cases = vec![
             (b"\x81\x05Hello".to_vec(), 1002, MASK.into()),
@@ -468,67 +418,28 @@ mod tests {
             (claim(0x89, u64::MAX), 1002, LONG_CONTROL.into()),
             (masked(0x80, b"end"), 1002, NOTHING_TO_CONTINUE.into()),
             (masked(0x00, b"more"), 1002, NOTHING_TO_CONTINUE.into()),
-            (
-                [masked(0x81, b""), masked(0x80, b"end")].concat(),
-                1002,
-                NOTHING_TO_CONTINUE.into(),
-            ),
-            (
-                [fragment(b"a"), masked(0x81, b"b")].concat(),
-                1002,
-                NOT_FINISHED.into(),
-            ),
-            (
-                [fragment(b""), masked(0x02, b"")].concat(),
-                1002,
-                NOT_FINISHED.into(),
-            ),
+            ([masked(0x81, b""), masked(0x80, b"end")].concat(), 1002, NOTHING_TO_CONTINUE.into()),
+            ([fragment(b"a"), masked(0x81, b"b")].concat(), 1002, NOT_FINISHED.into()),
+            ([fragment(b""), masked(0x02, b"")].concat(), 1002, NOT_FINISHED.into()),
             (masked(0x81, b"caf\xe9"), 1007, UTF8.into()),
             (masked(0x81, b"caf\xc3"), 1007, UTF8.into()),
             // A surrogate, which UTF-8 has no place for.
             (masked(0x81, b"\xed\xa0\x80"), 1007, UTF8.into()),
-            (
-                [fragment(b"caf\xc3"), masked(0x80, b"e")].concat(),
-                1007,
-                UTF8.into(),
-            ),
-            (
-                [fragment(b"caf\xc3"), masked(0x80, b"")].concat(),
-                1007,
-                UTF8.into(),
-            ),
+            ([fragment(b"caf\xc3"), masked(0x80, b"e")].concat(), 1007, UTF8.into()),
+            ([fragment(b"caf\xc3"), masked(0x80, b"")].concat(), 1007, UTF8.into()),
             (masked(0x88, b"\x03\xe8caf\xe9"), 1007, UTF8.into()),
             (masked(0x88, b"\x03"), 1002, SHORT_CLOSE.into()),
             (masked(0x81, &[b'x'; 301]), 1009, too_long(301)),
             (claim(0x82, 301), 1009, too_long(301)),
             (claim(0x81, u64::MAX), 1009, too_long(u64::MAX)),
-            (
-                [fragment(&[b'x'; 200]), claim(0x80, 101)].concat(),
-                1009,
-                too_long(301),
-            ),
-            (
-                [fragment(b"x"), claim(0x80, u64::MAX)].concat(),
-                1009,
-                too_long(u64::MAX),
-            ),
-            (
-                [
-                    fragment(&[b'x'; 200]),
-                    masked(0x00, &[b'x'; 100]),
-                    masked(0x80, b"x"),
-                ]
-                .concat(),
-                1009,
-                too_long(301),
-            ),
+            ([fragment(&[b'x'; 200]), claim(0x80, 101)].concat(), 1009, too_long(301)),
+            ([fragment(b"x"), claim(0x80, u64::MAX)].concat(), 1009, too_long(u64::MAX)),
+            ([fragment(&[b'x'; 200]), masked(0x00, &[b'x'; 100]), masked(0x80, b"x")].concat(), 1009, too_long(301)),
         ];
         for opcode in (3..=7).chain(11..=15) {
             cases.push((masked(0x80 | opcode, b""), 1002, RESERVED.into()));
         }
-        for code in [
-            0, 1, 999, 1004, 1005, 1006, 1014, 1015, 1016, 1999, 2000, 2999, 5000, 65535,
-        ] {
+        for code in [0, 1, 999, 1004, 1005, 1006, 1014, 1015, 1016, 1999, 2000, 2999, 5000, 65535] {
             let reason = format!("close code {code} must not be sent, RFC 6455 7.4");
             cases.push((masked(0x88, &close_payload(code, "")), 1002, reason.clone()));
             cases.push((masked(0x88, &close_payload(code, "why")), 1002, reason));
@@ -579,11 +490,7 @@ mod tests {
 
     #[test]
     fn utf8_may_be_cut_anywhere_by_fragments() {
-        let run = Run::of(&[
-            &masked(0x01, b"\xf0\x9f"),
-            &masked(0x00, b"\x98"),
-            &masked(0x80, b"\x80"),
-        ]);
+        let run = Run::of(&[&masked(0x01, b"\xf0\x9f"), &masked(0x00, b"\x98"), &masked(0x80, b"\x80")]);
         assert_eq!(run.texts(), ["\u{1f600}"]);
     }
 
@@ -668,10 +575,7 @@ mod tests {
                     let mut run = Run::of(pieces);
                     assert_eq!(run.written(), close_frame(code, reason));
                     assert!(run.protocol.is_closed(), "{code}");
-                    let frame = CloseFrame {
-                        code: code.into(),
-                        reason: reason.into(),
-                    };
+                    let frame = CloseFrame { code: code.into(), reason: reason.into() };
                     let closing = Some(Closing::ByClient(Some(frame)));
                     assert_eq!(run.protocol.closing().cloned(), closing);
                 }
@@ -689,12 +593,7 @@ mod tests {
 
     #[test]
     fn what_follows_a_close_is_discarded_in_the_same_read_and_later() {
-        let late = [
-            masked(0x81, b"late"),
-            masked(0x89, b"late"),
-            b"\xff\x00".to_vec(),
-        ]
-        .concat();
+        let late = [masked(0x81, b"late"), masked(0x89, b"late"), b"\xff\x00".to_vec()].concat();
         let mut run = Run::of(&[&[masked(0x88, b""), late.clone()].concat(), &late]);
         assert_eq!(run.written(), b"\x88\x00");
         assert!(run.messages.is_empty());
@@ -779,22 +678,12 @@ mod tests {
     fn what_deliver_refuses_closes_with_its_code_and_nothing_more_is_delivered() {
         let unsupported = || Failure::new(CloseCode::Unsupported, "text only");
         let (mut protocol, mut output, mut delivered) = (protocol(LIMIT), Output::new(), 0);
-        let frames = [
-            masked(0x89, b""),
-            masked(0x82, b"1"),
-            masked(0x82, b"2"),
-            masked(0x89, b""),
-        ];
-        protocol.receive(
-            &frames.concat(),
-            Instant::now(),
-            &mut output,
-            |_, output| {
-                delivered += 1;
-                output.extend(b"so far");
-                Err(unsupported())
-            },
-        );
+        let frames = [masked(0x89, b""), masked(0x82, b"1"), masked(0x82, b"2"), masked(0x89, b"")];
+        protocol.receive(&frames.concat(), Instant::now(), &mut output, |_, output| {
+            delivered += 1;
+            output.extend(b"so far");
+            Err(unsupported())
+        });
         assert_eq!(delivered, 1);
         let expected = [b"\x8a\x00so far", &close_frame(1003, "text only")[..]].concat();
         assert_eq!(output, expected);
@@ -838,8 +727,7 @@ mod tests {
         let mut run = Run::new();
         run.receive_at(start, &masked(0x01, b"half"));
         let due = start + UNFINISHED_MESSAGE_AGE;
-        run.protocol
-            .expire(due - Duration::from_nanos(1), &mut run.output);
+        run.protocol.expire(due - Duration::from_nanos(1), &mut run.output);
         assert_eq!(run.written(), b"");
         assert!(!run.protocol.is_closed());
         run.protocol.expire(due, &mut run.output);
@@ -853,15 +741,13 @@ mod tests {
     fn nothing_is_due_between_messages_or_once_the_server_has_closed() {
         let start = Instant::now();
         let mut run = Run::new();
-        run.protocol
-            .expire(start + UNFINISHED_MESSAGE_AGE, &mut run.output);
+        run.protocol.expire(start + UNFINISHED_MESSAGE_AGE, &mut run.output);
         assert!(run.protocol.closing().is_none());
 
         run.receive_at(start, &masked(0x01, b"half"));
         run.protocol.close(away(), &mut run.output);
         assert_eq!(run.protocol.deadline(), None);
-        run.protocol
-            .expire(start + UNFINISHED_MESSAGE_AGE, &mut run.output);
+        run.protocol.expire(start + UNFINISHED_MESSAGE_AGE, &mut run.output);
         assert_eq!(run.written(), close_frame(1001, "away"));
         assert!(!run.protocol.is_closed());
     }
@@ -996,27 +882,22 @@ mod tests {
     /// Valid frames and a Close, then perhaps one byte of one frame changed, mostly in its header.
     fn stream() -> impl Strategy<Value = Vec<u8>> {
         let spoil = (any::<Index>(), 0..12_usize, any::<u8>());
-        (valid_frames(), option::of(ending()), option::of(spoil)).prop_map(
-            |(mut frames, ending, spoil)| {
-                frames.extend(ending);
-                if let Some((frame, byte, change)) = spoil.filter(|_| !frames.is_empty()) {
-                    let frame = frame.index(frames.len());
-                    let byte = byte.saturating_sub(4) % frames[frame].len();
-                    frames[frame][byte] ^= change;
-                }
-                frames.concat()
-            },
-        )
+        (valid_frames(), option::of(ending()), option::of(spoil)).prop_map(|(mut frames, ending, spoil)| {
+            frames.extend(ending);
+            if let Some((frame, byte, change)) = spoil.filter(|_| !frames.is_empty()) {
+                let frame = frame.index(frames.len());
+                let byte = byte.saturating_sub(4) % frames[frame].len();
+                frames[frame][byte] ^= change;
+            }
+            frames.concat()
+        })
     }
 
     /// What tungstenite by itself makes of a stream, all of it in one context.
     fn plain_tungstenite(stream: &[u8]) -> (Vec<Message>, Output) {
         let (mut output, mut messages) = (Output::new(), Vec::new());
         let mut context = WebSocketContext::new(Role::Server, None);
-        let mut memory = Memory {
-            input: stream,
-            output: &mut output,
-        };
+        let mut memory = Memory { input: stream, output: &mut output };
         while let Ok(message) = context.read(&mut memory) {
             messages.push(message);
         }

@@ -6,9 +6,7 @@
 use crate::limits::QUOTE_LENGTH;
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::header::{
-    CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS,
-};
+use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use hyper::{HeaderMap, Response, StatusCode};
 
 /// The response to a request that is refused.
@@ -46,10 +44,7 @@ impl Refusal {
         let mut response = Response::new(Full::new(Bytes::from(text)));
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
-        headers.insert(
-            CONTENT_TYPE,
-            HeaderValue::from_static("text/plain; charset=utf-8"),
-        );
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
         headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         for (name, value) in &self.headers {
@@ -62,11 +57,7 @@ impl Refusal {
 /// A client's text, safe for a terminal and short: control characters are escaped, the rest is cut off.
 pub fn quote(text: &[u8]) -> String {
     let text = String::from_utf8_lossy(text);
-    let mut quoted: String = text
-        .chars()
-        .take(QUOTE_LENGTH)
-        .flat_map(char::escape_debug)
-        .collect();
+    let mut quoted: String = text.chars().take(QUOTE_LENGTH).flat_map(char::escape_debug).collect();
     if text.chars().nth(QUOTE_LENGTH).is_some() {
         quoted.push('…');
     }
@@ -94,10 +85,7 @@ mod tests {
     #[test]
     fn quote_cuts_long_text() {
         assert_eq!(quote(&[b'x'; QUOTE_LENGTH]), "x".repeat(QUOTE_LENGTH));
-        assert_eq!(
-            quote(&[b'x'; QUOTE_LENGTH + 1]),
-            "x".repeat(QUOTE_LENGTH) + "…"
-        );
+        assert_eq!(quote(&[b'x'; QUOTE_LENGTH + 1]), "x".repeat(QUOTE_LENGTH) + "…");
     }
 
     #[test]

@@ -14,8 +14,10 @@
 //! member's own frames go out between two frames of the room, never inside one.
 
 use crate::frame::length_on_wire;
+use crate::lifecycle::{Event, Lifecycle};
 use crate::limits::MAX_PENDING;
 use crate::protocol::Output;
+use crate::trace::frames_in;
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, ErrorKind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -30,6 +32,7 @@ pub struct Room {
     pending: Mutex<Pending>,
     parts: Box<[Part]>,
     max_backlog: u64,
+    lifecycle: Arc<Lifecycle>,
 }
 
 /// What has been said and not yet been taken by a turn.
@@ -67,6 +70,8 @@ struct Log {
 /// One member in the list.
 #[derive(Debug)]
 struct Entry {
+    /// Where it joined.
+    joined: u64,
     /// The next byte that this member gets.
     place: u64,
     /// The end of the frame that `place` is in; `place` itself between two frames.
@@ -116,23 +121,18 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Room {
     /// An empty room of as many parts as threads serve it. `max_backlog` is in bytes.
-    pub fn new(parts: usize, max_backlog: usize) -> Arc<Self> {
+    pub fn new(parts: usize, max_backlog: usize, lifecycle: Arc<Lifecycle>) -> Arc<Self> {
         Arc::new(Self {
-            pending: Mutex::new(Pending {
-                end: 0,
-                bytes: vec![Vec::new(); parts].into(),
-            }),
+            pending: Mutex::new(Pending { end: 0, bytes: vec![Vec::new(); parts].into() }),
             parts: (0..parts).map(|_| Part::default()).collect(),
             max_backlog: max_backlog as u64,
+            lifecycle,
         })
     }
 
     /// How many members there are.
     pub fn len(&self) -> usize {
-        self.parts
-            .iter()
-            .map(|part| lock(&part.list).members.len())
-            .sum()
+        self.parts.iter().map(|part| lock(&part.list).members.len()).sum()
     }
 
     /// Whether nobody is here.
@@ -145,19 +145,9 @@ impl Room {
     pub fn join(self: &Arc<Self>, part: usize, number: u64) -> Member {
         let mut list = lock(&self.parts[part].list);
         let place = lock(&self.pending).end;
-        let entry = Entry {
-            place,
-            boundary: place,
-            writer: Writer::Opening,
-            socket: None,
-            waker: None,
-        };
+        let entry = Entry { place, joined: place, boundary: place, writer: Writer::Opening, socket: None, waker: None };
         list.members.insert(number, entry);
-        Member {
-            room: Arc::clone(self),
-            part,
-            number,
-        }
+        Member { room: Arc::clone(self), part, number }
     }
 
     /// Says something to all members: `frames` are whole frames.
@@ -197,10 +187,36 @@ impl Room {
         std::mem::swap(&mut batch, &mut lock(&self.pending).bytes[part]);
         if !batch.is_empty() {
             list.deliver(&batch, self.max_backlog);
+            self.show(&list, &batch);
             batch.clear();
             batch.shrink_to(MAX_PENDING);
         }
         list.spare = batch;
+    }
+}
+
+impl Room {
+    /// For those who watch: the frames that a turn wrote to each member.
+    fn show(&self, list: &List, batch: &[u8]) {
+        if !self.lifecycle.is_watched() {
+            return;
+        }
+        let frames = frames_in(batch);
+        for (number, _) in list.members.iter().filter(|(_, entry)| matches!(entry.writer, Writer::Turn)) {
+            for frame in &frames {
+                self.lifecycle.frame_step(*number, || Event::FrameOut(frame.clone()));
+            }
+        }
+    }
+
+    /// For those who watch: what one connection said to all.
+    fn show_broadcast(&self, number: u64, bytes: usize) {
+        if self.lifecycle.is_watched() {
+            let behind = |part: &Part| lock(&part.list).members.values().filter(|entry| entry.is_behind()).count();
+            let behind = self.parts.iter().map(behind).sum();
+            let members = self.len();
+            self.lifecycle.frame_step(number, || Event::Broadcast { members, bytes, behind });
+        }
     }
 }
 
@@ -220,11 +236,7 @@ impl List {
     /// Drops from the log what everyone has, after a member caught up or left.
     fn trim(&mut self) {
         if !self.log.bytes.is_empty() {
-            let needed = self
-                .members
-                .values()
-                .map(|member| member.needs(self.log.end))
-                .min();
+            let needed = self.members.values().map(|member| member.needs(self.log.end)).min();
             self.log.append(&[], needed.unwrap_or(self.log.end));
         }
     }
@@ -255,11 +267,7 @@ impl Log {
         }
         let (front, back) = self.bytes.as_slices();
         let index = self.index(place);
-        if index < front.len() {
-            &front[index..]
-        } else {
-            &back[index - front.len()..]
-        }
+        if index < front.len() { &front[index..] } else { &back[index - front.len()..] }
     }
 
     /// The bytes from a place to a boundary behind it, as many as stand together. A place that is the boundary may be out
@@ -271,6 +279,14 @@ impl Log {
         let bytes = self.from(place);
         let length = usize::try_from(boundary - place).expect("a frame of the log is in memory");
         &bytes[..length.min(bytes.len())]
+    }
+
+    /// The bytes from a place to a boundary, all of them.
+    fn copy(&self, place: u64, boundary: u64) -> Vec<u8> {
+        if place == boundary {
+            return Vec::new();
+        }
+        self.bytes.range(self.index(place)..self.index(boundary)).copied().collect()
     }
 
     /// The length of the frame that begins at a place.
@@ -287,8 +303,7 @@ impl Entry {
         };
         // A member that joined while this batch was pending begins inside it.
         let from = |place: u64| {
-            &batch[usize::try_from(place.saturating_sub(start))
-                .map_or(batch.len(), |i| i.min(batch.len()))..]
+            &batch[usize::try_from(place.saturating_sub(start)).map_or(batch.len(), |i| i.min(batch.len()))..]
         };
         let due = from(self.place);
         match socket.try_write(due) {
@@ -314,6 +329,11 @@ impl Entry {
         }
     }
 
+    /// Whether it has yet to take what earlier turns brought.
+    fn is_behind(&self) -> bool {
+        !matches!(self.writer, Writer::Turn)
+    }
+
     /// Cuts off a member that is more than a backlog behind.
     fn judge(&mut self, end: u64, max_backlog: u64) {
         let behind = end.saturating_sub(self.place);
@@ -333,12 +353,7 @@ impl Entry {
     }
 
     /// Writes what the member's task has to write: its own frames before the room's, but never inside one.
-    fn poll_catch_up(
-        &mut self,
-        context: &mut Context<'_>,
-        own: &mut Output,
-        log: &Log,
-    ) -> Poll<io::Result<()>> {
+    fn poll_catch_up(&mut self, context: &mut Context<'_>, own: &mut Output, log: &Log) -> Poll<io::Result<()>> {
         let Some(socket) = &self.socket else {
             return Poll::Ready(Ok(()));
         };
@@ -357,8 +372,7 @@ impl Entry {
                 Ok(written) if own_first => drop(own.drain(..written)),
                 Ok(written) => {
                     self.place += written as u64;
-                    self.boundary =
-                        next_boundary(self.boundary, self.place, |place| log.frame_length(place));
+                    self.boundary = next_boundary(self.boundary, self.place, |place| log.frame_length(place));
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     ready!(socket.as_ref().poll_write_ready(context))?;
@@ -385,6 +399,7 @@ impl Member {
     /// Says something to all members: `frames` are whole frames, one after the other.
     pub fn broadcast(&self, frames: &[u8]) {
         if !frames.is_empty() {
+            self.room.show_broadcast(self.number, frames.len());
             self.room.speak(frames);
         }
     }
@@ -410,11 +425,7 @@ impl Member {
         let Some(entry) = members.get_mut(&self.number) else {
             return Poll::Ready(Ok(()));
         };
-        if !entry
-            .waker
-            .as_ref()
-            .is_some_and(|waker| waker.will_wake(context.waker()))
-        {
+        if !entry.waker.as_ref().is_some_and(|waker| waker.will_wake(context.waker())) {
             entry.waker = Some(context.waker().clone());
         }
         match entry.writer {
@@ -428,27 +439,46 @@ impl Member {
         Poll::Ready(Ok(()))
     }
 
-    /// Leaves the room, after all that was said so far has been offered to it. Returns its socket, and the rest of the frame that
-    /// was begun on it.
-    pub fn leave(self) -> Option<(OwnedWriteHalf, Vec<u8>)> {
-        self.room.turn(self.part);
-        let mut list = self.list();
-        let entry = list.members.remove(&self.number)?;
-        // The log is a ring, so the frame stands in up to two pieces.
-        let mut rest = list.log.within(entry.place, entry.boundary).to_vec();
-        let second = entry.place + rest.len() as u64;
-        rest.extend(list.log.within(second, entry.boundary));
-        list.trim();
-        Some((entry.socket?, rest))
+    /// How many members the room has.
+    pub fn members(&self) -> usize {
+        self.room.len()
     }
+
+    /// Leaves the room, after all that was said so far has been offered to it.
+    pub fn leave(self) -> Left {
+        self.room.turn(self.part);
+        let left = self.take_out();
+        Left { members: self.room.len(), ..left }
+    }
+
+    fn take_out(&self) -> Left {
+        let mut list = self.list();
+        let Some(entry) = list.members.remove(&self.number) else { return Left::default() };
+        let rest = match entry.writer {
+            Writer::Lost(_) => Vec::new(),
+            _ => list.log.copy(entry.place, entry.boundary),
+        };
+        list.trim();
+        Left { socket: entry.socket, rest, bytes: entry.place - entry.joined, members: 0 }
+    }
+}
+
+/// What a member takes along when it leaves.
+#[derive(Debug, Default)]
+pub struct Left {
+    /// Its socket.
+    pub socket: Option<OwnedWriteHalf>,
+    /// The rest of the frame that was begun on it: to be written before anything else.
+    pub rest: Vec<u8>,
+    /// How many bytes of the room it was given.
+    pub bytes: u64,
+    /// How many members remain.
+    pub members: usize,
 }
 
 impl Drop for Member {
     fn drop(&mut self) {
-        let mut list = self.list();
-        if list.members.remove(&self.number).is_some() {
-            list.trim();
-        }
+        self.take_out();
     }
 }
 
@@ -525,11 +555,7 @@ mod tests {
         async fn open(member: Member) -> Self {
             let (writer, client) = soon(pair()).await;
             member.open(writer);
-            Self {
-                member,
-                own: Output::new(),
-                client,
-            }
+            Self { member, own: Output::new(), client }
         }
 
         /// One poll of the member's task.
@@ -539,10 +565,7 @@ mod tests {
 
         /// The member's task, up to the point where it has nothing left to do.
         async fn catch_up(&mut self) -> Result<(), Cut> {
-            soon(poll_fn(|context| {
-                self.member.poll_send(context, &mut self.own)
-            }))
-            .await
+            soon(poll_fn(|context| self.member.poll_send(context, &mut self.own))).await
         }
 
         /// The client reads so much, while the member's task goes on.
@@ -567,13 +590,13 @@ mod tests {
         /// Leaves as a connection does: the rest of the frame that was begun, its own frames, the end. Returns what the
         /// client has still to read.
         async fn leave(self) -> Vec<u8> {
-            let (mut writer, rest) = self.member.leave().unwrap();
+            let Left { socket, rest, .. } = self.member.leave();
+            let mut writer = socket.unwrap();
             let (front, back) = self.own.as_slices();
             let last = [&rest, front, back].concat();
             let (mut client, mut heard) = (self.client, Vec::new());
             let writing = async move { writer.write_all(&last).await.unwrap() };
-            let ((), read) =
-                soon(async { tokio::join!(writing, client.read_to_end(&mut heard)) }).await;
+            let ((), read) = soon(async { tokio::join!(writing, client.read_to_end(&mut heard)) }).await;
             read.unwrap();
             heard
         }
@@ -617,7 +640,7 @@ mod tests {
         let message = |number: u64, count: usize| text(format!("{number} {count:500}"));
         let total = PARTS * MEMBERS * MESSAGES * message(10, 0).len();
 
-        let (room, all_are_here) = (Room::new(PARTS, FAR), Barrier::new(PARTS));
+        let (room, all_are_here) = (Room::new(PARTS, FAR, Arc::default()), Barrier::new(PARTS));
         let part = |part: usize| {
             let (room, all_are_here) = (&room, &all_are_here);
             move || {
@@ -668,7 +691,7 @@ mod tests {
     #[test]
     fn who_does_not_read_delays_nobody_and_misses_nothing() {
         run(async {
-            let room = Room::new(2, FAR);
+            let room = Room::new(2, FAR, Arc::default());
             let mut slow = Seat::take(&room, 0, 1).await;
             let mut fast = [Seat::take(&room, 0, 2).await, Seat::take(&room, 1, 3).await];
             let mut said = Vec::new();
@@ -708,7 +731,7 @@ mod tests {
     fn who_is_further_behind_than_the_backlog_is_cut_after_a_whole_frame() {
         run(async {
             let backlog = 3 * HUGE;
-            let room = Room::new(1, backlog);
+            let room = Room::new(1, backlog, Arc::default());
             let mut slow = Seat::take(&room, 0, 1).await;
             let mut fast = Seat::take(&room, 0, 2).await;
             slow.catch_up().await.unwrap();
@@ -742,7 +765,7 @@ mod tests {
     #[test]
     fn who_never_opens_is_cut_and_holds_the_log_no_further_than_the_backlog() {
         run(async {
-            let (room, frame) = (Room::new(1, 10_000), text([b'x'; 1000]));
+            let (room, frame) = (Room::new(1, 10_000, Arc::default()), text([b'x'; 1000]));
             let member = room.join(0, 1);
             for _ in 0..50 {
                 say(&room, &frame);
@@ -759,7 +782,7 @@ mod tests {
     #[test]
     fn who_is_cut_between_two_frames_leaves_at_once() {
         run(async {
-            let room = Room::new(1, 10_000);
+            let room = Room::new(1, 10_000, Arc::default());
             let mut seat = Seat::take(&room, 0, 1).await;
             seat.own.extend(vec![0; 2 * HUGE]);
             // Its own frames fill the socket, so none of the room's was begun.
@@ -776,7 +799,7 @@ mod tests {
     #[test]
     fn whose_socket_is_lost_is_told_so_and_leaves() {
         run(async {
-            let room = Room::new(1, FAR);
+            let room = Room::new(1, FAR, Arc::default());
             let mut seat = Seat::take(&room, 0, 1).await;
             seat.catch_up().await.unwrap();
             seat.client.set_zero_linger().unwrap();
@@ -793,13 +816,10 @@ mod tests {
             });
             let cut = cut.await;
             let kinds = [ErrorKind::ConnectionReset, ErrorKind::BrokenPipe];
-            assert!(
-                matches!(&cut, Cut::Lost(kind) if kinds.contains(kind)),
-                "{cut:?}"
-            );
+            assert!(matches!(&cut, Cut::Lost(kind) if kinds.contains(kind)), "{cut:?}");
             say(&room, &text("the room goes on"));
             assert_eq!(log_length(&room), 0);
-            let (_, rest) = seat.member.leave().unwrap();
+            let rest = seat.member.leave().rest;
             assert_eq!(rest, b"");
             assert!(room.is_empty());
         });
@@ -817,7 +837,7 @@ mod tests {
     #[test]
     fn the_task_of_a_member_that_the_turn_gives_up_on_is_woken() {
         run(async {
-            let room = Room::new(1, 3 * HUGE);
+            let room = Room::new(1, 3 * HUGE, Arc::default());
             let mut seat = Seat::take(&room, 0, 1).await;
             seat.catch_up().await.unwrap();
             let alarms = [(), ()].map(|()| Arc::new(Alarm(AtomicUsize::new(0))));
@@ -825,9 +845,7 @@ mod tests {
             let woken = || alarms.each_ref().map(|alarm| alarm.0.load(Relaxed));
             // The last task that polled is the one.
             for waker in &wakers {
-                let poll = seat
-                    .member
-                    .poll_send(&mut Context::from_waker(waker), &mut seat.own);
+                let poll = seat.member.poll_send(&mut Context::from_waker(waker), &mut seat.own);
                 assert!(matches!(poll, Poll::Ready(Ok(()))));
             }
             say(&room, &text("nothing to do for the task"));
@@ -844,7 +862,7 @@ mod tests {
     #[test]
     fn a_turn_comes_when_everyone_who_can_go_on_has_spoken() {
         run(async {
-            let room = Room::new(1, FAR);
+            let room = Room::new(1, FAR, Arc::default());
             let pending = |room: &Room| lock(&room.pending).bytes[0].clone();
             let mut tasks = JoinSet::new();
             let turns = Arc::clone(&room);
@@ -857,10 +875,7 @@ mod tests {
                 second.speak(&text("two"));
                 pending(&second)
             });
-            assert_eq!(
-                soon(said).await.unwrap(),
-                [text("one"), text("two")].concat()
-            );
+            assert_eq!(soon(said).await.unwrap(), [text("one"), text("two")].concat());
             soon(async {
                 while !pending(&room).is_empty() {
                     yield_now().await;
@@ -873,7 +888,7 @@ mod tests {
     #[test]
     fn own_frames_wait_for_the_end_of_the_frame_that_was_begun() {
         run(async {
-            let room = Room::new(1, FAR);
+            let room = Room::new(1, FAR, Arc::default());
             let mut seat = Seat::take(&room, 0, 1).await;
             seat.catch_up().await.unwrap();
             let (first, second) = (text([b'1'; HUGE]), text([b'2'; HUGE]));
@@ -889,7 +904,7 @@ mod tests {
     #[test]
     fn the_room_waits_for_the_end_of_the_own_frames_that_were_begun() {
         run(async {
-            let room = Room::new(1, FAR);
+            let room = Room::new(1, FAR, Arc::default());
             let mut seat = Seat::take(&room, 0, 1).await;
             let (own, said) = (text([b'o'; HUGE]), text("said"));
             seat.own.extend(&own);
@@ -903,7 +918,7 @@ mod tests {
     #[test]
     fn own_frames_of_a_member_that_is_up_to_date_go_at_once_and_the_turn_writes_again() {
         run(async {
-            let room = Room::new(1, FAR);
+            let room = Room::new(1, FAR, Arc::default());
             let mut seat = Seat::take(&room, 0, 1).await;
             seat.own.extend(pong(1));
             seat.catch_up().await.unwrap();
@@ -919,7 +934,7 @@ mod tests {
     #[test]
     fn a_place_begins_with_what_is_said_after_it_was_taken_though_its_socket_comes_later() {
         run(async {
-            let room = Room::new(1, FAR);
+            let room = Room::new(1, FAR, Arc::default());
             say(&room, &text("long before"));
             room.speak(&text("just before"));
             let (early, late) = (room.join(0, 1), room.join(0, 2));
@@ -940,7 +955,7 @@ mod tests {
     #[test]
     fn who_leaves_has_been_offered_all_that_was_said() {
         run(async {
-            let room = Room::new(1, FAR);
+            let room = Room::new(1, FAR, Arc::default());
             let mut seat = Seat::take(&room, 0, 1).await;
             seat.catch_up().await.unwrap();
             let said = text("last words");
@@ -953,7 +968,7 @@ mod tests {
     #[test]
     fn who_leaves_inside_a_frame_takes_all_of_its_rest_though_the_log_wraps_there() {
         run(async {
-            let room = Room::new(1, FAR);
+            let room = Room::new(1, FAR, Arc::default());
             let mut seat = Seat::take(&room, 0, 1).await;
             let said: Vec<_> = (0..HUGE).map(|n| n.to_le_bytes()[0]).collect();
             say(&room, &text(&said));
@@ -976,11 +991,11 @@ mod tests {
     #[test]
     fn the_list_is_as_before_whatever_ends_a_member() {
         run(async {
-            let room = Room::new(2, FAR);
+            let room = Room::new(2, FAR, Arc::default());
             let stays = room.join(1, 0);
             let ends: [fn(Member); 3] = [
                 drop,
-                |member| assert!(member.leave().is_none()),
+                |member| assert!(member.leave().socket.is_none()),
                 |member| {
                     let task = AssertUnwindSafe(|| {
                         let _member = member;
@@ -1007,7 +1022,7 @@ mod tests {
     #[test]
     fn a_panic_under_the_locks_does_not_end_the_room() {
         run(async {
-            let room = Room::new(1, FAR);
+            let room = Room::new(1, FAR, Arc::default());
             let mut seat = Seat::take(&room, 0, 1).await;
             let holding = AssertUnwindSafe(|| {
                 let _list = lock(&room.parts[0].list);
@@ -1023,7 +1038,7 @@ mod tests {
 
     #[test]
     fn what_is_too_much_for_one_turn_ends_it_early_in_every_part() {
-        let room = Room::new(2, FAR);
+        let room = Room::new(2, FAR, Arc::default());
         let member = room.join(0, 1);
         let pending = || lock(&room.pending).bytes.iter().map(Vec::len).max();
         let header = text([]).len() + 8;
@@ -1120,7 +1135,7 @@ mod tests {
     }
 
     async fn play(steps: Vec<Step>, backlog: usize) {
-        let room = Room::new(2, backlog);
+        let room = Room::new(2, backlog, Arc::default());
         let (mut said, mut models) = (Vec::new(), Vec::<Model>::new());
         for step in steps {
             let who = match step {

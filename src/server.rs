@@ -5,14 +5,17 @@
 //! [`connection::live`] in a task of its own.
 
 use crate::admission::Admission;
-use crate::connection::{self, Purpose};
+use crate::connection::{self, Upgraded};
+use crate::explain;
+use crate::lifecycle::{Event, Lifecycle, Side, visible_head};
 use crate::limits::{
-    ACCEPT_PAUSE, CLOSE_DEADLINE, EXCHANGE_DEADLINE, FULL_ANSWERS, Limits, MAX_HEAD_SIZE,
-    MAX_HEADERS, MOST_CONNECTIONS, REQUEST_DEADLINE, STOP_DEADLINE,
+    ACCEPT_PAUSE, CLOSE_DEADLINE, EXCHANGE_DEADLINE, FULL_ANSWERS, Limits, MAX_HEAD_SIZE, MAX_HEADERS,
+    MOST_CONNECTIONS, REQUEST_DEADLINE, STOP_DEADLINE,
 };
 use crate::room::Room;
 use crate::service::Visit;
 use crate::throttle::Throttle;
+use crate::wire::{Record, Wire};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use log::{debug, info, warn};
@@ -37,6 +40,10 @@ pub struct Options {
     pub limits: Limits,
     /// Who may come in.
     pub admission: Admission,
+    /// Whether `GET /lifecycle` shows the steps of all connections.
+    pub lifecycle: bool,
+    /// Whether the terminal does.
+    pub explain: bool,
 }
 
 impl Default for Options {
@@ -45,6 +52,8 @@ impl Default for Options {
             threads: 1,
             limits: Limits::default(),
             admission: Admission::default(),
+            lifecycle: false,
+            explain: false,
         }
     }
 }
@@ -58,6 +67,10 @@ pub struct Shared {
     pub limits: Limits,
     /// Who may come in.
     pub admission: Admission,
+    /// What happens, for those who watch.
+    pub lifecycle: Arc<Lifecycle>,
+    /// Whether `GET /lifecycle` shows it.
+    pub lifecycle_on: bool,
     /// The log of what clients do wrong.
     pub faults: Throttle,
     /// How many connections there have been; each has its own number.
@@ -74,6 +87,16 @@ impl Shared {
     pub fn is_stopping(&self) -> bool {
         *self.stopping.borrow()
     }
+
+    /// Waits until every connection has ended: those who watch see the others out, and then end too.
+    async fn all_gone(&self, max_connections: usize) {
+        let but = |some: usize| u32::try_from(max_connections.saturating_sub(some)).expect("clamped to what fits");
+        let others = self.places.acquire_many(but(self.lifecycle.viewers())).await;
+        self.lifecycle.end();
+        drop(others);
+        // An error would mean that the semaphore was closed, and it never is.
+        let _ = self.places.acquire_many(but(0)).await;
+    }
 }
 
 /// Serves connections from the listeners until `shutdown`, then closes all of them in order.
@@ -85,23 +108,23 @@ pub async fn serve(
     options: Options,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
-    let Options {
-        threads,
-        limits,
-        admission,
-    } = options;
-    let max_connections = limits.max_connections.clamp(1, MOST_CONNECTIONS);
+    let max_connections = options.limits.max_connections.clamp(1, MOST_CONNECTIONS);
+    let threads = options.threads.max(1);
+    let lifecycle = Arc::new(Lifecycle::default());
     let server = Arc::new(Shared {
-        room: Room::new(threads.max(1), limits.max_backlog),
-        limits,
-        admission,
+        room: Room::new(threads, options.limits.max_backlog, Arc::clone(&lifecycle)),
+        limits: options.limits,
+        admission: options.admission,
+        lifecycle,
+        lifecycle_on: options.lifecycle,
         faults: Throttle::default(),
         connections: AtomicU64::new(0),
         stopping: watch::Sender::new(false),
         places: Arc::new(Semaphore::new(max_connections)),
         full_answers: Arc::new(Semaphore::new(FULL_ANSWERS)),
     });
-    let crew = Crew::start(&server.room, threads.max(1))?;
+    let terminal = options.explain.then(|| explain::start(&server.lifecycle)).transpose()?;
+    let crew = Crew::start(&server.room, threads)?;
     let accepting: Vec<_> = listeners
         .into_iter()
         .map(|listener| tokio::spawn(accept(Arc::clone(&server), listener, crew.runtimes.clone())))
@@ -114,17 +137,14 @@ pub async fn serve(
         let _ = task.await;
     }
     server.stopping.send_replace(true);
-    let all = u32::try_from(max_connections).expect("clamped to what fits");
-    if timeout(STOP_DEADLINE, server.places.acquire_many(all))
-        .await
-        .is_err()
-    {
-        warn!(
-            "some connections did not close within {} s",
-            STOP_DEADLINE.as_secs()
-        );
+    if timeout(STOP_DEADLINE, server.all_gone(max_connections)).await.is_err() {
+        warn!("some connections did not close within {} s", STOP_DEADLINE.as_secs());
     }
+    server.lifecycle.end();
     crew.dismiss();
+    if terminal.is_some_and(|terminal| terminal.join().is_err()) {
+        warn!("the terminal's thread had panicked");
+    }
     Ok(())
 }
 
@@ -144,22 +164,16 @@ impl Crew {
             runtimes.push(runtime.handle().clone());
             let (dismiss, dismissed) = oneshot::channel::<()>();
             let room = Arc::clone(room);
-            let thread = ThreadBuilder::new()
-                .name(format!("switchboard-{part}"))
-                .spawn(move || {
-                    runtime.spawn(async move { room.take_turns(part).await });
-                    // An error is as good as a word: the crew is gone.
-                    let _ = runtime.block_on(dismissed);
-                })?;
+            let thread = ThreadBuilder::new().name(format!("switchboard-{part}")).spawn(move || {
+                runtime.spawn(async move { room.take_turns(part).await });
+                // An error is as good as a word: the crew is gone.
+                let _ = runtime.block_on(dismissed);
+            })?;
             others.push((dismiss, thread));
         }
         let room = Arc::clone(room);
         let turns = tokio::spawn(async move { room.take_turns(0).await });
-        Ok(Self {
-            runtimes: runtimes.into(),
-            turns,
-            others,
-        })
+        Ok(Self { runtimes: runtimes.into(), turns, others })
     }
 
     fn dismiss(self) {
@@ -196,14 +210,10 @@ async fn accept(server: Arc<Shared>, listener: TcpListener, runtimes: Arc<[Handl
             },
         };
         let part = usize::try_from(number).unwrap_or(0) % runtimes.len();
-        let visit = Visit {
-            server: Arc::clone(&server),
-            number,
-            peer,
-            part,
-            full,
-            upgrade: RefCell::new(None),
-        };
+        server.lifecycle.accepted(number);
+        let record = server.lifecycle.is_watched().then(Record::default);
+        let upgrade = RefCell::new(None);
+        let visit = Visit { server: Arc::clone(&server), number, peer, part, full, record, upgrade };
         if part == 0 {
             tokio::spawn(serve_http(socket, visit, permit));
         } else if let Ok(socket) = socket.into_std() {
@@ -221,37 +231,40 @@ async fn accept(server: Arc<Shared>, listener: TcpListener, runtimes: Arc<[Handl
 /// The part of a connection that is HTTP: one request, one response.
 async fn serve_http(socket: TcpStream, visit: Visit, permit: OwnedSemaphorePermit) {
     let server = Arc::clone(&visit.server);
-    let who = format!("connection {}, {}", visit.number, visit.peer);
+    let number = visit.number;
+    let who = format!("connection {number}, {}", visit.peer);
     // A small write goes out at once: a turn is one write already.
     if let Err(error) = socket.set_nodelay(true) {
         debug!("{who}: {error}");
     }
+    let wire = Wire::new(socket, visit.record.clone());
     let mut http = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(REQUEST_DEADLINE)
         .max_headers(MAX_HEADERS)
         .max_header_size(MAX_HEAD_SIZE)
-        .keep_alive(false)
-        .serve_connection(TokioIo::new(socket), visit);
-    let exchange = timeout(
-        EXCHANGE_DEADLINE,
-        poll_fn(|context| http.poll_without_shutdown(context)),
-    )
-    .await;
+        .serve_connection(TokioIo::new(wire), visit);
+    let exchange = loop {
+        match timeout(EXCHANGE_DEADLINE, poll_fn(|context| http.poll_without_shutdown(context))).await {
+            // A viewer's response goes on as long as he takes it.
+            Err(_) if server.lifecycle.stuck(number).is_some_and(|stuck| stuck < EXCHANGE_DEADLINE) => {}
+            exchange => break exchange,
+        }
+    };
     let parts = http.into_parts();
-    let (socket, visit) = (parts.io.into_inner(), parts.service);
-    match (exchange, visit.upgrade.take()) {
+    let (socket, visit) = (parts.io.into_inner().into_socket(), parts.service);
+    let purpose = visit.upgrade.take();
+    if let Some(record) = &visit.record {
+        let head = visible_head(&record.written());
+        let event = if purpose.is_some() { Event::Switching(head) } else { Event::Response(head) };
+        server.lifecycle.step(number, || event);
+    }
+    match (exchange, purpose) {
         (Ok(Ok(())), Some(purpose)) => {
             // A copy, for hyper's whole buffer hangs on it.
             let early = parts.read_buf.to_vec();
-            tokio::spawn(serve_websocket(
-                server,
-                visit.number,
-                socket,
-                early,
-                purpose,
-                permit,
-            ));
+            tokio::spawn(serve_websocket(server, Upgraded { number, socket, early, purpose }, permit));
+            return;
         }
         (Ok(Ok(())), None) => linger(socket).await,
         (Ok(Err(error)), _) => {
@@ -263,27 +276,21 @@ async fn serve_http(socket: TcpStream, visit: Visit, permit: OwnedSemaphorePermi
             }
             linger(socket).await;
         }
-        (Err(_), _) => server
-            .faults
-            .log(|| format!("{who}: the response was not taken in time")),
+        (Err(_), _) => server.faults.log(|| format!("{who}: the response was not taken in time")),
     }
+    server.lifecycle.step(number, || Event::TcpClosed(Side::Server));
+    server.lifecycle.forget(number);
 }
 
 /// The part of a connection that is a WebSocket.
-async fn serve_websocket(
-    server: Arc<Shared>,
-    number: u64,
-    socket: TcpStream,
-    early: Vec<u8>,
-    purpose: Purpose,
-    _permit: OwnedSemaphorePermit,
-) {
+async fn serve_websocket(server: Arc<Shared>, upgraded: Upgraded, _permit: OwnedSemaphorePermit) {
+    let number = upgraded.number;
     let mut stopping = server.stopping.subscribe();
     let stopping = async move {
         // An error means that the server is gone, which is the same.
         let _ = stopping.wait_for(|stopping| *stopping).await;
     };
-    let ending = connection::live(socket, early, purpose, &server.limits, stopping).await;
+    let ending = connection::live(upgraded, &server.limits, Arc::clone(&server.lifecycle), stopping).await;
     if ending.is_expected() {
         info!("connection {number}: {ending}");
     } else {

@@ -4,15 +4,19 @@
 //! [`Visit::upgrade`]; the server takes it from there once the 101 is on the wire.
 
 use crate::connection::Purpose;
-use crate::handshake::{Accept, accept};
+use crate::events::Events;
+use crate::frame::hex;
+use crate::handshake::{Accept, Checked, Computation, Rejection, accept, checks, decode_key};
+use crate::lifecycle::{Event, visible_head};
 use crate::limits;
 use crate::refusal::{Refusal, quote};
 use crate::server::Shared;
+use crate::wire::Record;
 use bytes::Bytes;
-use http_body_util::Full;
+use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use hyper::header::{
-    ALLOW, CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderValue, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS,
+    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HOST, HeaderValue, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS,
 };
 use hyper::service::Service;
 use hyper::{Method, Request, Response, StatusCode, Version};
@@ -22,6 +26,9 @@ use std::convert::Infallible;
 use std::future::{Ready, ready};
 use std::net::SocketAddr;
 use std::sync::Arc;
+
+/// The body of a response: all there is, or the steps as they come.
+pub type ResponseBody = Either<Full<Bytes>, Events>;
 
 /// The page, built into the program.
 pub const PAGE: &str = include_str!("../index.html");
@@ -39,6 +46,8 @@ pub struct Visit {
     pub part: usize,
     /// Whether it came when there was no place left for it.
     pub full: bool,
+    /// What goes over the wire, if somebody watches.
+    pub record: Option<Record>,
     /// What the connection is to become, once its 101 is on the wire.
     pub upgrade: RefCell<Option<Purpose>>,
 }
@@ -48,6 +57,7 @@ pub struct Visit {
 enum Route {
     Page,
     Health,
+    Lifecycle,
     Chat(i64),
     Echo,
 }
@@ -55,15 +65,13 @@ enum Route {
 /// Finds the route of a path.
 fn route(path: &str) -> Result<Route, Refusal> {
     if let Some(client_id) = path.strip_prefix("/ws/") {
-        return client_id
-            .parse()
-            .map(Route::Chat)
-            .map_err(|_| bad_client_id(client_id));
+        return client_id.parse().map(Route::Chat).map_err(|_| bad_client_id(client_id));
     }
     match path {
         "/" => Ok(Route::Page),
         "/echo" => Ok(Route::Echo),
         "/healthz" => Ok(Route::Health),
+        "/lifecycle" => Ok(Route::Lifecycle),
         _ => Err(not_found(path)),
     }
 }
@@ -83,7 +91,7 @@ fn not_found(path: &str) -> Refusal {
         status: StatusCode::NOT_FOUND,
         headers: Vec::new(),
         fault: "there is nothing at this path".into(),
-        rule: "the paths are / (the page), /ws/{client_id} (the chat), /echo and /healthz",
+        rule: "the paths are / (the page), /ws/{client_id} (the chat), /echo, /lifecycle and /healthz",
         sent: quote(path.as_bytes()),
     }
 }
@@ -108,6 +116,16 @@ fn no_host() -> Refusal {
     }
 }
 
+fn lifecycle_off() -> Refusal {
+    Refusal {
+        status: StatusCode::NOT_FOUND,
+        headers: Vec::new(),
+        fault: "the lifecycle is not shown here".into(),
+        rule: "it is where all addresses listened on are loopback, or with `--lifecycle on`",
+        sent: "/lifecycle".into(),
+    }
+}
+
 fn unavailable(fault: &str) -> Refusal {
     Refusal {
         status: StatusCode::SERVICE_UNAVAILABLE,
@@ -121,11 +139,18 @@ fn unavailable(fault: &str) -> Refusal {
 fn page() -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(Bytes::from_static(PAGE.as_bytes())));
     let headers = response.headers_mut();
-    headers.insert(
-        CONTENT_TYPE,
-        HeaderValue::from_static("text/html; charset=utf-8"),
-    );
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}
+
+/// Marks a response as the last of its connection, unless it is the 101: a connection carries one request.
+fn last(mut response: Response<ResponseBody>) -> Response<ResponseBody> {
+    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        let headers = response.headers_mut();
+        let close = if headers.contains_key(CONNECTION) { "Upgrade, close" } else { "close" };
+        headers.insert(CONNECTION, HeaderValue::from_static(close));
+    }
     response
 }
 
@@ -143,16 +168,13 @@ fn only_read(request: &Request<Incoming>) -> Result<(), Refusal> {
 fn healthy() -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(Bytes::from_static(b"ok\n")));
     let headers = response.headers_mut();
-    headers.insert(
-        CONTENT_TYPE,
-        HeaderValue::from_static("text/plain; charset=utf-8"),
-    );
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }
 
 impl Visit {
-    fn answer(&self, request: &Request<Incoming>) -> Result<Response<Full<Bytes>>, Refusal> {
+    fn answer(&self, request: &Request<Incoming>) -> Result<Response<ResponseBody>, Refusal> {
         if self.full {
             return Err(unavailable("the server is full"));
         }
@@ -161,9 +183,11 @@ impl Visit {
         }
         self.server.admission.check_host(request.headers())?;
         match route(request.uri().path())? {
-            Route::Page => only_read(request).map(|()| page()),
-            Route::Health => only_read(request).map(|()| healthy()),
+            Route::Page => only_read(request).map(|()| page().map(Either::Left)),
+            Route::Health => only_read(request).map(|()| healthy().map(Either::Left)),
+            Route::Lifecycle => self.lifecycle(request),
             Route::Chat(client_id) => {
+                self.server.lifecycle.named(self.number, client_id);
                 let accept = self.accept(request)?;
                 // The place comes before the 101: whoever can have seen the 101 gets every message from then on.
                 let member = self.server.room.join(self.part, self.number);
@@ -177,18 +201,55 @@ impl Visit {
     }
 
     fn accept(&self, request: &Request<Incoming>) -> Result<Accept, Refusal> {
-        let accept = accept(request.method(), request.version(), request.headers())
-            .map_err(|rejection| Refusal::from(&rejection))?;
+        let outcome = accept(request.method(), request.version(), request.headers());
+        self.show(request, &outcome);
+        let accept = outcome.map_err(|rejection| Refusal::from(&rejection))?;
         self.server.admission.check_origin(request.headers())?;
         Ok(accept)
     }
 
-    fn switch(&self, purpose: Purpose, accept: &Accept) -> Response<Full<Bytes>> {
+    fn switch(&self, purpose: Purpose, accept: &Accept) -> Response<ResponseBody> {
         self.upgrade.replace(Some(purpose));
-        accept.response()
+        accept.response().map(Either::Left)
     }
 
-    fn log(&self, request: &Request<Incoming>, answer: &Result<Response<Full<Bytes>>, Refusal>) {
+    /// For those who watch: the request, each check, and the computation.
+    fn show(&self, request: &Request<Incoming>, outcome: &Result<Accept, Rejection>) {
+        let step = |event| self.server.lifecycle.step(self.number, || event);
+        if !self.server.lifecycle.is_watched() {
+            return;
+        }
+        for Checked { rule, sent, passed } in checks(request.method(), request.version(), request.headers(), outcome) {
+            step(Event::Check { rule, sent, passed });
+        }
+        if let Ok(accept) = outcome {
+            let Computation { key, joined, digest, value } = accept.computation().clone();
+            let nonce = hex(&decode_key(key.as_bytes()).unwrap_or_default());
+            step(Event::Key { key, nonce });
+            step(Event::JoinedKey(joined));
+            step(Event::Digest(hex(&digest).replace(' ', "")));
+            step(Event::Accept(value));
+        }
+    }
+
+    fn lifecycle(&self, request: &Request<Incoming>) -> Result<Response<ResponseBody>, Refusal> {
+        if !self.server.lifecycle_on {
+            return Err(lifecycle_off());
+        }
+        if request.method() != Method::GET {
+            return Err(read_only(request.method()));
+        }
+        if self.server.lifecycle.viewers() >= limits::MOST_VIEWERS {
+            return Err(unavailable("enough are watching"));
+        }
+        let mut response = Response::new(Either::Right(Events::watch(&self.server.lifecycle, self.number)));
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        Ok(response)
+    }
+
+    fn log(&self, request: &Request<Incoming>, answer: &Result<Response<ResponseBody>, Refusal>) {
         let Self { number, peer, .. } = self;
         let method = quote(request.method().as_str().as_bytes());
         let path = quote(request.uri().path().as_bytes());
@@ -197,31 +258,28 @@ impl Visit {
                 info!("connection {number}, {peer}: WebSocket {path} accepted");
             }
             Ok(response) => {
-                info!(
-                    "connection {number}, {peer}: {method} {path} {}",
-                    response.status()
-                );
+                info!("connection {number}, {peer}: {method} {path} {}", response.status());
             }
-            Err(refusal) => self.server.faults.log(|| {
-                format!(
-                    "connection {number}, {peer}: {method} {path} {}: {}",
-                    refusal.status, refusal.fault
-                )
-            }),
+            Err(refusal) => self
+                .server
+                .faults
+                .log(|| format!("connection {number}, {peer}: {method} {path} {}: {}", refusal.status, refusal.fault)),
         }
     }
 }
 
 impl Service<Request<Incoming>> for Visit {
-    type Response = Response<Full<Bytes>>;
+    type Response = Response<ResponseBody>;
     type Error = Infallible;
     type Future = Ready<Result<Self::Response, Infallible>>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
+        if let Some(record) = &self.record {
+            self.server.lifecycle.step(self.number, || Event::Request(visible_head(&record.read())));
+        }
         let answer = self.answer(&request);
         self.log(&request, &answer);
-        ready(Ok(answer.unwrap_or_else(|refusal| {
-            refusal.response(request.headers())
-        })))
+        let answer = answer.unwrap_or_else(|refusal| refusal.response(request.headers()).map(Either::Left));
+        ready(Ok(last(answer)))
     }
 }

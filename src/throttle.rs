@@ -28,14 +28,7 @@ impl Default for Throttle {
 impl Throttle {
     /// Lets this many lines pass in a second.
     pub fn new(lines_per_second: u32) -> Self {
-        Self {
-            lines_per_second,
-            second: Mutex::new(Second {
-                begun: Instant::now(),
-                lines: 0,
-                left_out: 0,
-            }),
-        }
+        Self { lines_per_second, second: Mutex::new(Second { begun: Instant::now(), lines: 0, left_out: 0 }) }
     }
 
     /// Logs a warning, unless there were too many. The next one that passes tells how many did not.
@@ -72,14 +65,8 @@ mod tests {
         let throttle = Throttle::new(2);
         let now = Instant::now();
         let passed = |at: u64| throttle.pass(now + Duration::from_millis(at));
-        assert_eq!(
-            [passed(0), passed(1), passed(2), passed(999)],
-            [Some(0), Some(0), None, None]
-        );
-        assert_eq!(
-            [passed(1001), passed(1002), passed(1003)],
-            [Some(2), Some(0), None]
-        );
+        assert_eq!([passed(0), passed(1), passed(2), passed(999)], [Some(0), Some(0), None, None]);
+        assert_eq!([passed(1001), passed(1002), passed(1003)], [Some(2), Some(0), None]);
         assert_eq!(passed(2002), Some(1));
     }
 }

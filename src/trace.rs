@@ -1,0 +1,142 @@
+//! One WebSocket's side of the [`lifecycle`](crate::lifecycle) view: its frames, as they go by.
+
+use crate::connection::End;
+use crate::frame::{FrameView, Spectator};
+use crate::lifecycle::{Event, Lifecycle, Side};
+use crate::protocol::{Closing, Output};
+use crate::refusal::quote;
+use std::sync::Arc;
+use std::time::Instant;
+use tungstenite::protocol::CloseFrame;
+
+/// Tells the lifecycle of one connection's steps. While nobody watches it holds nothing but this.
+#[derive(Debug)]
+pub struct Trace {
+    lifecycle: Arc<Lifecycle>,
+    connection: u64,
+    sight: Option<Box<Sight>>,
+}
+
+/// What has to be kept to make sense of frames that go by.
+#[derive(Debug, Default)]
+struct Sight {
+    incoming: Spectator,
+    pinged: Option<Instant>,
+    fragments: u64,
+    fragment_bytes: u64,
+}
+
+impl Trace {
+    /// The trace of the connection with this number.
+    pub fn new(lifecycle: Arc<Lifecycle>, connection: u64) -> Self {
+        Self { lifecycle, connection, sight: None }
+    }
+
+    /// Whether anybody watches.
+    pub fn is_watched(&self) -> bool {
+        self.lifecycle.is_watched()
+    }
+
+    /// Something happened.
+    pub fn step(&self, event: impl FnOnce() -> Event) {
+        self.lifecycle.step(self.connection, event);
+    }
+
+    /// Bytes came. `fresh` says that the first of them begins a message: only there can a watch begin.
+    pub fn came(&mut self, bytes: &[u8], fresh: bool) {
+        if !self.is_watched() || !self.lifecycle.takes_frames() {
+            self.sight = None;
+            return;
+        }
+        if fresh && self.sight.is_none() {
+            self.sight = Some(Box::default());
+        }
+        let Some(sight) = &mut self.sight else { return };
+        let Sight { incoming, pinged, fragments, fragment_bytes } = &mut **sight;
+        incoming.see(bytes, |frame| {
+            let after = match frame.opcode() {
+                9 => Some(Event::Ping(Side::Client)),
+                10 => Some(Event::Pong(Side::Client, pinged.take().map(|pinged| pinged.elapsed()))),
+                0..=2 if *fragments > 0 || !frame.is_final() => {
+                    *fragments += 1;
+                    *fragment_bytes += frame.length();
+                    let so_far = Event::Fragment { fragments: *fragments, bytes: *fragment_bytes };
+                    if frame.is_final() {
+                        (*fragments, *fragment_bytes) = (0, 0);
+                    }
+                    Some(so_far)
+                }
+                _ => None,
+            };
+            self.lifecycle.frame_step(self.connection, || Event::FrameIn(frame));
+            if let Some(after) = after {
+                self.lifecycle.frame_step(self.connection, || after);
+            }
+        });
+    }
+
+    /// Frames for this client alone were added to the output, behind the first `before` bytes.
+    pub fn goes(&mut self, output: &Output, before: usize) {
+        if !self.is_watched() || output.len() <= before {
+            return;
+        }
+        let bytes: Vec<u8> = output.range(before..).copied().collect();
+        Spectator::default().see(&bytes, |frame| {
+            let after = match frame.opcode() {
+                9 => {
+                    self.sight.get_or_insert_default().pinged = Some(Instant::now());
+                    Some(Event::Ping(Side::Server))
+                }
+                10 => Some(Event::Pong(Side::Server, None)),
+                _ => None,
+            };
+            self.lifecycle.frame_step(self.connection, || Event::FrameOut(frame));
+            if let Some(after) = after {
+                self.lifecycle.frame_step(self.connection, || after);
+            }
+        });
+    }
+
+    /// The closing handshake began.
+    pub fn closing(&self, closing: &Closing) {
+        self.step(|| match closing {
+            Closing::ByClient(close) => Event::Close(Side::Client, close.as_ref().map(words)),
+            Closing::ByServer { failure, .. } => {
+                Event::Close(Side::Server, Some((failure.code.into(), quote(failure.reason.as_bytes()))))
+            }
+        });
+    }
+
+    /// TCP ended, and how.
+    pub fn closed(&self, end: &End) {
+        match end {
+            End::Closed(Closing::ByClient(_)) => self.step(|| Event::CloseAnswer(Side::Server)),
+            End::Closed(Closing::ByServer { answered: true, .. }) => self.step(|| Event::CloseAnswer(Side::Client)),
+            _ => {}
+        }
+        self.step(|| {
+            Event::TcpClosed(match end {
+                End::Closed(_) => Side::Server,
+                End::EndOfStream => Side::Client,
+                End::Lost(_) | End::Silence => Side::Network,
+            })
+        });
+    }
+}
+
+impl Drop for Trace {
+    fn drop(&mut self) {
+        self.lifecycle.forget(self.connection);
+    }
+}
+
+fn words(close: &CloseFrame) -> (u16, String) {
+    (close.code.into(), quote(close.reason.as_bytes()))
+}
+
+/// The frames in these bytes, which are whole frames.
+pub fn frames_in(bytes: &[u8]) -> Vec<FrameView> {
+    let mut frames = Vec::new();
+    Spectator::default().see(bytes, |frame| frames.push(frame));
+    frames
+}

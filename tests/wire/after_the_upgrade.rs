@@ -1,0 +1,378 @@
+//! Phase 3: what a client may send, and what it gets for what it may not.
+
+use crate::support::client::Client;
+use crate::support::frame::{
+    BINARY, CLOSE, CONTINUATION, FIN, PING, PONG, RSV1, RSV2, RSV3, TEXT, client_header, close_payload, from_client,
+    from_server, says, text,
+};
+use crate::support::neighbours::beside_neighbours;
+use crate::support::server::{Server, max_message_size};
+use std::io::ErrorKind;
+use std::thread;
+use std::time::{Duration, Instant};
+use switchboard::limits::{CLOSE_DEADLINE, Limits, UNFINISHED_MESSAGE_AGE};
+use switchboard::server::Options;
+
+const PROTOCOL: u16 = 1002;
+const UNSUPPORTED: u16 = 1003;
+const NOT_UTF8: u16 = 1007;
+const POLICY: u16 = 1008;
+const TOO_LARGE: u16 = 1009;
+
+const UTF8_RULE: &str = "text and close reasons must be UTF-8, RFC 6455 8.1";
+
+/// A client that sends this gets this Close, whatever it goes on to send, and then the end of TCP from the server.
+#[track_caller]
+fn fails(frames: &[Vec<u8>], code: u16, reason: &str) {
+    fails_with(Options::default(), frames, code, reason);
+}
+
+#[track_caller]
+fn fails_with(options: Options, frames: &[Vec<u8>], code: u16, reason: &str) {
+    beside_neighbours(options, |server| {
+        let mut witness = server.join(8);
+        let mut client = server.join(7);
+        client.send(frames.concat());
+        client.send_text("after the fault");
+        client.expect_close(code, reason);
+        client.send_text("after the Close");
+        client.send_frame(FIN | CLOSE, &close_payload(code, ""));
+        client.expect_end();
+        // Nothing of all that came to the room.
+        witness.send_text("the next");
+        witness.expect(&says(8, "the next"));
+    });
+}
+
+#[test]
+fn a_frame_that_is_not_masked_fails() {
+    let frame = from_server(FIN | TEXT, b"hello");
+    let rule = "a client must mask every frame, RFC 6455 5.1";
+    fails(&[frame], PROTOCOL, rule);
+}
+
+#[test]
+fn reserved_bits_fail() {
+    let rule = "RSV1 to RSV3 must be 0 without an extension, RFC 6455 5.2";
+    for bit in [RSV1, RSV2, RSV3] {
+        fails(&[from_client(FIN | bit | TEXT, b"hello")], PROTOCOL, rule);
+    }
+}
+
+#[test]
+fn reserved_opcodes_fail() {
+    let rule = "opcodes 3 to 7 and 11 to 15 are reserved, RFC 6455 5.2";
+    for opcode in [0x3, 0x7, 0xb, 0xf] {
+        fails(&[from_client(FIN | opcode, b"hello")], PROTOCOL, rule);
+    }
+}
+
+#[test]
+fn control_frames_in_fragments_fail() {
+    let rule = "a control frame must not be fragmented, RFC 6455 5.5";
+    for opcode in [CLOSE, PING, PONG] {
+        fails(&[from_client(opcode, b"")], PROTOCOL, rule);
+    }
+}
+
+#[test]
+fn control_frames_of_more_than_125_bytes_fail() {
+    let rule = "a control frame has at most 125 bytes of payload, RFC 6455 5.5";
+    for opcode in [CLOSE, PING, PONG] {
+        fails(&[from_client(FIN | opcode, &[b'x'; 126])], PROTOCOL, rule);
+    }
+}
+
+#[test]
+fn a_continuation_of_nothing_fails() {
+    let rule = "there is no message to continue, RFC 6455 5.4";
+    for fin in [0, FIN] {
+        fails(&[from_client(fin | CONTINUATION, b"x")], PROTOCOL, rule);
+    }
+}
+
+#[test]
+fn a_new_message_inside_a_message_fails() {
+    let rule = "the message before is not finished, RFC 6455 5.4";
+    for opcode in [TEXT, BINARY] {
+        let begun = from_client(TEXT, b"begun");
+        fails(&[begun, from_client(FIN | opcode, b"x")], PROTOCOL, rule);
+    }
+}
+
+#[test]
+fn text_that_is_not_utf_8_fails() {
+    for wrong in [&b"\xff"[..], b"\xc0\x80", b"\xed\xa0\x80", b"cut \xc3"] {
+        fails(&[from_client(FIN | TEXT, wrong)], NOT_UTF8, UTF8_RULE);
+    }
+}
+
+#[test]
+fn text_that_is_not_utf_8_across_fragments_fails() {
+    let begun = from_client(TEXT, b"h\xc3");
+    let ended = from_client(FIN | CONTINUATION, b"(");
+    fails(&[begun, ended], NOT_UTF8, UTF8_RULE);
+}
+
+#[test]
+fn a_close_reason_that_is_not_utf_8_fails() {
+    let payload = b"\x03\xe8\xff\xfe";
+    fails(&[from_client(FIN | CLOSE, payload)], NOT_UTF8, UTF8_RULE);
+}
+
+#[test]
+fn a_message_over_the_limit_fails() {
+    let reason = "a message of 101 bytes, the limit is 100, RFC 6455 10.4";
+    let frame = from_client(FIN | TEXT, &[b'x'; 101]);
+    fails_with(max_message_size(100), &[frame], TOO_LARGE, reason);
+}
+
+#[test]
+fn fragments_over_the_limit_fail() {
+    let reason = "a message of 101 bytes, the limit is 100, RFC 6455 10.4";
+    let begun = from_client(TEXT, &[b'x'; 60]);
+    let ended = from_client(FIN | CONTINUATION, &[b'x'; 41]);
+    fails_with(max_message_size(100), &[begun, ended], TOO_LARGE, reason);
+}
+
+#[test]
+fn a_claim_of_a_message_over_the_limit_fails_before_it_comes() {
+    for (length, limit) in [(1 << 62, 65_536), (u64::from(u32::MAX), 65_536)] {
+        let reason = format!("a message of {length} bytes, the limit is {limit}, RFC 6455 10.4");
+        fails(&[client_header(FIN | TEXT, length)], TOO_LARGE, &reason);
+    }
+}
+
+#[test]
+fn a_message_of_exactly_the_limit_is_taken() {
+    let limit = Limits::default().max_message_size;
+    let server = Server::start(Options::default());
+    let mut client = server.join(7);
+    let message = "x".repeat(limit);
+    client.send_text(&message);
+    client.expect(&says(7, &message));
+}
+
+#[test]
+fn empty_fragments_without_end_fail() {
+    // Six bytes each, and no more than 4 limits and a header of them.
+    let mut frames = vec![from_client(TEXT, b"")];
+    frames.extend(vec![from_client(CONTINUATION, b""); 100]);
+    let reason = "420 bytes and the message is not finished, RFC 6455 10.4";
+    fails_with(max_message_size(100), &frames, POLICY, reason);
+}
+
+#[test]
+#[ignore = "it lasts 30 s"]
+fn a_message_that_is_not_finished_within_30_s_fails() {
+    beside_neighbours(Options::default(), |server| {
+        let start = Instant::now();
+        let mut client = server.join(7);
+        client.send_frame(TEXT, b"begun");
+        let pace = Duration::from_secs(1);
+        while start.elapsed() < UNFINISHED_MESSAGE_AGE - 2 * pace {
+            // An endless drip of fragments, and the room to read meanwhile.
+            client.send_frame(CONTINUATION, b"");
+            let next = Instant::now() + pace;
+            while Instant::now() < next {
+                client.read_any_frame();
+            }
+        }
+        let reason = "a message was not finished within 30 s, RFC 6455 10.4";
+        client.expect_close(POLICY, reason);
+        client.end();
+        client.expect_end();
+        assert!(start.elapsed() >= UNFINISHED_MESSAGE_AGE);
+    });
+}
+
+#[test]
+fn a_binary_message_to_the_chat_fails() {
+    let reason = "this chat takes text only, RFC 6455 7.4.1";
+    fails(&[from_client(FIN | BINARY, b"x")], UNSUPPORTED, reason);
+}
+
+#[test]
+fn messages_before_the_fault_in_one_packet_are_delivered() {
+    beside_neighbours(Options::default(), |server| {
+        let mut client = server.join(7);
+        client.send([text("good"), from_server(FIN | TEXT, b"bad")].concat());
+        client.expect(&says(7, "good"));
+        client.expect_close(PROTOCOL, "a client must mask every frame, RFC 6455 5.1");
+    });
+}
+
+#[test]
+fn an_empty_text_is_relayed() {
+    beside_neighbours(Options::default(), |server| {
+        let mut client = server.join(7);
+        client.send_text("");
+        client.expect(&says(7, ""));
+        client.send([from_client(TEXT, b""), from_client(FIN, b"")].concat());
+        client.expect(&says(7, ""));
+    });
+}
+
+#[test]
+fn fragments_are_one_message() {
+    beside_neighbours(Options::default(), |server| {
+        let mut client = server.join(7);
+        client.send_frame(TEXT, b"h\xc3");
+        client.send_frame(CONTINUATION, b"");
+        client.send_frame(CONTINUATION, b"\xa9ll");
+        client.send_frame(FIN | CONTINUATION, b"o");
+        client.expect(&says(7, "h\u{e9}llo"));
+    });
+}
+
+#[test]
+fn a_ping_gets_its_payload_back() {
+    beside_neighbours(Options::default(), |server| {
+        let mut client = server.join(7);
+        for payload in [&b""[..], b"hello", &[0xff; 125]] {
+            client.send_frame(FIN | PING, payload);
+            client.expect(&from_server(FIN | PONG, payload));
+        }
+    });
+}
+
+#[test]
+fn a_ping_between_fragments_gets_its_pong_before_the_message() {
+    beside_neighbours(Options::default(), |server| {
+        let mut client = server.join(7);
+        client.send_frame(TEXT, b"one ");
+        client.send_frame(FIN | PING, b"still there?");
+        client.expect(&from_server(FIN | PONG, b"still there?"));
+        client.send_frame(FIN | CONTINUATION, b"message");
+        client.expect(&says(7, "one message"));
+    });
+}
+
+#[test]
+fn a_flood_of_pings_is_answered_in_order() {
+    const PINGS: u32 = 20_000;
+    beside_neighbours(Options::default(), |server| {
+        let mut client = Client::open(server.address, "/echo");
+        let mut writer = client.second();
+        let payload = |number: u32| [number.to_be_bytes(); 31].concat();
+        thread::scope(|scope| {
+            scope.spawn(move || {
+                for number in 0..PINGS {
+                    writer.send_frame(FIN | PING, &payload(number));
+                }
+            });
+            for number in 0..PINGS {
+                client.expect(&from_server(FIN | PONG, &payload(number)));
+            }
+        });
+    });
+}
+
+/// Whoever takes no answers is not asked for more: nothing piles up but what the two sockets hold.
+#[test]
+fn pings_are_not_taken_from_who_takes_no_pongs() {
+    const MORE_THAN_SOCKETS_HOLD: usize = 64 << 20;
+    beside_neighbours(Options::default(), |server| {
+        let mut client = Client::open(server.address, "/echo");
+        let patience = Some(Duration::from_millis(200));
+        client.socket().set_write_timeout(patience).unwrap();
+        let pings = from_client(FIN | PING, &[0; 125]).repeat(1000);
+        let mut sent = 0;
+        let full = loop {
+            match client.try_send(&pings) {
+                Ok(()) => sent += pings.len(),
+                Err(error) => break error,
+            }
+            assert!(sent < MORE_THAN_SOCKETS_HOLD, "the server takes them all");
+        };
+        let kinds = [ErrorKind::WouldBlock, ErrorKind::TimedOut];
+        assert!(kinds.contains(&full.kind()), "{full}");
+        client.reset();
+    });
+}
+
+#[test]
+fn a_pong_that_nobody_asked_for_is_ignored() {
+    beside_neighbours(Options::default(), |server| {
+        let mut client = server.join(7);
+        client.send_frame(FIN | PONG, b"unasked");
+        client.send_text("next");
+        client.expect(&says(7, "next"));
+    });
+}
+
+#[test]
+fn forty_messages_in_one_packet_are_relayed_in_order() {
+    beside_neighbours(Options::default(), |server| {
+        let mut listener = server.join(8);
+        let mut client = server.join(7);
+        let packet: Vec<_> = (0..40).flat_map(|n| text(&n.to_string())).collect();
+        client.send(packet);
+        for n in 0..40 {
+            client.expect(&says(7, &n.to_string()));
+            listener.expect(&says(7, &n.to_string()));
+        }
+    });
+}
+
+#[test]
+fn a_message_may_come_byte_by_byte() {
+    beside_neighbours(Options::default(), |server| {
+        let mut client = server.join(7);
+        for byte in text("h\u{e9}llo") {
+            client.send([byte]);
+        }
+        client.expect(&says(7, "h\u{e9}llo"));
+    });
+}
+
+#[test]
+fn echo_sends_text_and_binary_straight_back() {
+    beside_neighbours(Options::default(), |server| {
+        let mut client = Client::open(server.address, "/echo");
+        for (opcode, payload) in [(TEXT, &b"text"[..]), (BINARY, b"\0\xff"), (BINARY, b"")] {
+            client.send_frame(FIN | opcode, payload);
+            client.expect(&from_server(FIN | opcode, payload));
+        }
+    });
+}
+
+#[test]
+fn echo_is_heard_by_nobody_else() {
+    let server = Server::start(Options::default());
+    let mut chatting = server.join(8);
+    let mut client = Client::open(server.address, "/echo");
+    client.send_text("alone");
+    client.expect(&from_server(FIN | TEXT, b"alone"));
+    chatting.send_text("together");
+    chatting.expect(&says(8, "together"));
+    client.send_text("still alone");
+    client.expect(&from_server(FIN | TEXT, b"still alone"));
+}
+
+#[test]
+fn echo_takes_a_mebibyte_if_it_is_allowed_to() {
+    const MEBIBYTE: usize = 1 << 20;
+    beside_neighbours(max_message_size(MEBIBYTE), |server| {
+        let mut client = Client::open(server.address, "/echo");
+        let message = [b'x'; MEBIBYTE];
+        for opcode in [TEXT, BINARY] {
+            client.send_frame(FIN | opcode, &message);
+            client.expect(&from_server(FIN | opcode, &message));
+        }
+    });
+}
+
+#[test]
+fn a_client_that_does_not_answer_the_close_is_dropped_after_2_s() {
+    beside_neighbours(Options::default(), |server| {
+        let mut client = server.join(7);
+        let start = Instant::now();
+        client.send_frame(FIN | BINARY, b"x");
+        client.expect_close(UNSUPPORTED, "this chat takes text only, RFC 6455 7.4.1");
+        client.expect_end();
+        let lasted = start.elapsed();
+        assert!(lasted >= CLOSE_DEADLINE, "dropped after {lasted:?}");
+        assert!(lasted < CLOSE_DEADLINE * 2, "dropped after {lasted:?}");
+    });
+}

@@ -1,0 +1,155 @@
+//! The program: its options, what it prints, and signals.
+
+use crate::support::client::{Client, opening};
+use crate::support::frame::{CLOSE, FIN, close_payload, from_server, says};
+use crate::support::program::{Program, run};
+use std::net::TcpListener;
+
+#[test]
+fn help_names_every_option() {
+    for option in ["--help", "-h"] {
+        let (status, stdout, stderr) = run(&[option]);
+        assert_eq!((status, &*stderr), (Some(0), ""));
+        for part in [
+            "Usage: switchboard [OPTIONS]\n",
+            "--host ADDR ",
+            "--port N ",
+            "--threads N ",
+            "--max-message-size BYTES ",
+            "--max-backlog BYTES ",
+            "-h, --help ",
+            "-V, --version ",
+        ] {
+            assert!(stdout.contains(part), "{part:?} is not in {stdout}");
+        }
+    }
+}
+
+#[test]
+fn version_prints_the_version() {
+    let version = concat!("switchboard ", env!("CARGO_PKG_VERSION"), "\n");
+    for option in ["--version", "-V"] {
+        assert_eq!(run(&[option]), (Some(0), version.into(), "".into()));
+    }
+}
+
+/// A command line that is wrong gets one line that says what is wrong, and status 2.
+#[track_caller]
+fn refused(arguments: &[&str], line: &str) {
+    let line = format!("switchboard: {line}\n");
+    assert_eq!(run(arguments), (Some(2), "".into(), line));
+}
+
+#[test]
+fn options_that_do_not_exist_are_refused() {
+    refused(&["--prot", "1"], "invalid option '--prot'");
+    refused(&["-x"], "invalid option '-x'");
+    refused(&["8000"], "unexpected argument \"8000\"");
+}
+
+#[test]
+fn values_that_make_no_sense_are_refused() {
+    refused(&["--port"], "missing argument for option '--port'");
+    refused(&["--port", "65536"], "cannot parse argument \"65536\": number too large to fit in target type");
+    refused(&["--port", "http"], "cannot parse argument \"http\": invalid digit found in string");
+    refused(&["--host", "example"], "cannot parse argument \"example\": invalid IP address syntax");
+    refused(&["--threads", "0"], "--threads 0: must be from 1 to 1024");
+    refused(&["--max-message-size", "0"], "--max-message-size 0: must be from 1 to 1073741824");
+    refused(&["--max-backlog", "-1"], "cannot parse argument \"-1\": invalid digit found in string");
+}
+
+#[test]
+fn the_url_is_printed_once_it_listens() {
+    let program = Program::start(&[]);
+    assert_eq!(program.announcement, format!("switchboard listens on http://{} (Ctrl-C stops it)", program.address));
+    let mut client = Client::tcp(program.address);
+    client.send("GET / HTTP/1.0\r\n\r\n");
+    assert!(client.read_head().starts_with("HTTP/1.0 200 OK\r\n"));
+}
+
+#[test]
+fn a_port_in_use_is_named() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let port = address.port().to_string();
+    let (status, stdout, stderr) = run(&["--host", "127.0.0.1", "--port", &port]);
+    assert_eq!((status, &*stdout), (Some(1), ""));
+    let reason = format!("switchboard: can't listen on {address}: ");
+    assert!(stderr.starts_with(&reason), "{stderr}");
+    assert_eq!(stderr.lines().count(), 1, "{stderr}");
+}
+
+#[test]
+fn the_limits_are_those_of_the_command_line() {
+    let program = Program::start(&["--max-message-size", "3", "--threads", "2"]);
+    // Two connections in a row are on two threads.
+    let mut clients = [1, 2].map(|id| Client::open(program.address, &format!("/ws/{id}")));
+    for (client, id) in clients.iter_mut().zip([1, 2]) {
+        client.send_text("abc");
+        client.expect(&says(1, "abc"));
+        if id == 2 {
+            client.expect(&says(2, "abc"));
+        }
+    }
+    clients[1].send_text("abcd");
+    clients[1].expect_close(1009, "a message of 4 bytes, the limit is 3, RFC 6455 10.4");
+}
+
+/// Control characters can't come in a path by themselves (hyper refuses them); percent-encoded they stay so, and what is
+/// not ASCII can't drive a terminal either.
+#[test]
+fn no_control_character_of_a_path_reaches_the_log() {
+    let program = Program::start(&[]);
+    for (path, logged) in [
+        ("/ws/%1b%5b2J%0a", "/ws/%1b%5b2J%0a"),
+        ("/\u{9b}31m\u{202e}", r"/\u{9b}31m\u{202e}"),
+        ("/\"'$(reboot)", r#"/\"\'$(reboot)"#),
+    ] {
+        let mut client = Client::tcp(program.address);
+        client.send(opening(program.address, path));
+        client.read_to_end();
+        let line = program.log_line(": GET ");
+        assert!(line.contains(&format!(": GET {logged} 40")), "{line}");
+    }
+}
+
+#[cfg(unix)]
+mod signals {
+    use super::*;
+    use rustix::process::Signal;
+    use std::time::Duration;
+
+    /// Three seconds, and a little for a busy machine.
+    const IN_TIME: Duration = Duration::from_millis(3500);
+
+    #[test]
+    fn interrupt_and_terminate_close_with_1001_and_end_with_status_0() {
+        for signal in [Signal::INT, Signal::TERM] {
+            let mut program = Program::start(&[]);
+            let mut clients = [1, 2].map(|id| Client::open(program.address, &format!("/ws/{id}")));
+            program.signal(signal);
+            for client in &mut clients {
+                client.expect(&from_server(FIN | CLOSE, &close_payload(1001, "the server is going away")));
+                client.send_frame(FIN | CLOSE, &close_payload(1001, ""));
+                client.expect_end();
+                client.end();
+            }
+            let (status, lasted) = program.wait(IN_TIME);
+            assert_eq!(status.code(), Some(0));
+            assert!(lasted < Duration::from_secs(1), "{lasted:?}");
+            for line in program.rest_of_log() {
+                assert!(line.starts_with("INFO "), "{line}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_client_that_stays_does_not_keep_the_program() {
+        let mut program = Program::start(&["--threads", "2"]);
+        let clients = [1, 2].map(|id| Client::open(program.address, &format!("/ws/{id}")));
+        program.signal(Signal::TERM);
+        let (status, _) = program.wait(IN_TIME);
+        assert_eq!(status.code(), Some(0));
+        drop(clients);
+    }
+}

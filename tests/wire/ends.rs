@@ -1,0 +1,202 @@
+//! Phase 4: the ways a connection ends, and the end of the server.
+
+use crate::support::client::Client;
+use crate::support::frame::{CLOSE, FIN, close_payload, from_client, from_server, says, text};
+use crate::support::neighbours::beside_neighbours;
+use crate::support::program::{Program, switchboard};
+use crate::support::server::Server;
+use std::process::Stdio;
+use std::time::Duration;
+use switchboard::limits::{CLOSE_DEADLINE, STOP_DEADLINE};
+use switchboard::server::Options;
+
+/// A client that sends this Close gets that one, and then the end of TCP from the server.
+#[track_caller]
+fn closes(sent: &[u8], answer: &[u8]) {
+    beside_neighbours(Options::default(), |server| {
+        let mut client = server.join(7);
+        client.send_frame(FIN | CLOSE, sent);
+        client.expect(&from_server(FIN | CLOSE, answer));
+        client.expect_end();
+    });
+}
+
+#[test]
+fn a_close_with_a_valid_code_gets_the_same_back() {
+    for code in [1000, 1001, 1003, 1007, 1011, 1013, 3000, 4999] {
+        let payload = close_payload(code, "");
+        closes(&payload, &payload);
+    }
+    let payload = close_payload(1000, "until tomorrow");
+    closes(&payload, &payload);
+}
+
+#[test]
+fn a_close_without_a_code_gets_an_empty_one_back() {
+    closes(b"", b"");
+}
+
+#[test]
+fn a_close_of_one_byte_gets_1002() {
+    let rule = "a Close frame has no payload or at least a 2-byte code, RFC 6455 5.5.1";
+    closes(b"\x03", &close_payload(1002, rule));
+}
+
+#[test]
+fn a_close_with_a_code_that_must_not_be_sent_gets_1002() {
+    for code in [0, 999, 1004, 1005, 1006, 1015, 1016, 2999, 5000, 65535] {
+        let rule = format!("close code {code} must not be sent, RFC 6455 7.4");
+        closes(&close_payload(code, "why"), &close_payload(1002, &rule));
+    }
+}
+
+#[test]
+fn what_comes_behind_a_close_is_discarded() {
+    beside_neighbours(Options::default(), |server| {
+        let mut witness = server.join(8);
+        let mut client = server.join(7);
+        let close = from_client(FIN | CLOSE, &close_payload(1000, ""));
+        client.send([text("before"), close, text("behind")].concat());
+        client.expect(&says(7, "before"));
+        client.expect_close(1000, "");
+        client.send([text("later"), vec![0xff; 1000]].concat());
+        client.expect_end();
+        witness.expect(&says(7, "before"));
+        witness.send_text("next");
+        witness.expect(&says(8, "next"));
+    });
+}
+
+#[test]
+fn the_end_of_tcp_without_a_close_ends_the_connection() {
+    beside_neighbours(Options::default(), |server| {
+        let mut client = server.join(7);
+        client.send_text("last words");
+        client.end();
+        client.expect(&says(7, "last words"));
+        client.expect_close(1002, "end of stream without a Close frame, RFC 6455 7.1.4");
+        client.expect_end();
+    });
+}
+
+#[test]
+fn the_end_of_tcp_inside_a_frame_ends_the_connection() {
+    beside_neighbours(Options::default(), |server| {
+        let mut client = server.join(7);
+        let frame = text("never finished");
+        client.send(&frame[..frame.len() / 2]);
+        client.end();
+        client.expect_close(1002, "end of stream without a Close frame, RFC 6455 7.1.4");
+        client.expect_end();
+    });
+}
+
+#[test]
+fn a_reset_ends_the_connection() {
+    beside_neighbours(Options::default(), |server| {
+        for _ in 0..20 {
+            let mut client = server.join(7);
+            client.send_text("last words");
+            client.expect(&says(7, "last words"));
+            client.reset();
+        }
+    });
+}
+
+/// The log line of each end, and that there is one of each.
+#[test]
+fn the_log_says_how_each_client_went_once() {
+    let mut program = Program::start(&[]);
+    let open = |client_id: i64| Client::open(program.address, &format!("/ws/{client_id}"));
+    open(41).send_frame(FIN | CLOSE, b"");
+    let gone = |client_id: i64, why: &str| {
+        let line = program.log_line(&format!("Client #{client_id} disconnected"));
+        assert!(line.contains(&format!(" disconnected: {why}, after 0.")), "{line}");
+        line
+    };
+    gone(41, "the client closed without a code");
+
+    open(42).send_frame(FIN | CLOSE, &close_payload(1000, "\x1b[2J\u{9b}31m\r\n\u{202e}"));
+    gone(42, r#"the client closed with 1000 "\u{1b}[2J\u{9b}31m\r\n\u{202e}""#);
+
+    open(43).end();
+    gone(43, "end of stream without a Close frame");
+
+    open(44).reset();
+    gone(44, "connection reset");
+
+    let mut client = open(45);
+    client.send_text("one");
+    client.send_frame(FIN | 0x3, b"");
+    client.read_to_end();
+    drop(client);
+    let rule = "opcodes 3 to 7 and 11 to 15 are reserved, RFC 6455 5.2";
+    let line = gone(45, &format!("the server closed with 1002 \"{rule}\", without an answer"));
+    assert!(line.starts_with("WARN "), "{line}");
+    assert!(line.ends_with(" and 1 message"), "{line}");
+
+    program.kill();
+    let rest = program.rest_of_log();
+    assert!(!rest.iter().any(|line| line.contains("disconnected")), "{rest:#?}");
+}
+
+/// The client here is a process that holds the socket. Which one does not matter: the kernel closes it.
+#[cfg(unix)]
+#[test]
+fn the_death_of_the_client_process_ends_the_connection() {
+    beside_neighbours(Options::default(), |server| {
+        for number in 0..4 {
+            let mut client = server.join(7);
+            client.send_text("last words");
+            // With something unread in its socket, the kernel resets; with nothing, it ends.
+            if number % 2 == 0 {
+                client.expect(&says(7, "last words"));
+            }
+            let mut process = switchboard(&["--port", "0"])
+                .stdin(Stdio::from(std::os::fd::OwnedFd::from(client.into_socket())))
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()
+                .unwrap();
+            // SIGKILL.
+            process.kill().unwrap();
+            process.wait().unwrap();
+        }
+    });
+}
+
+#[test]
+fn a_stop_closes_every_connection_with_1001() {
+    let mut server = Server::start(Options::default());
+    let mut clients = [server.join(7), server.join(8), Client::open(server.address, "/echo")];
+    server.tell_to_stop();
+    for client in &mut clients {
+        client.expect_close(1001, "the server is going away");
+        client.send_frame(FIN | CLOSE, &close_payload(1001, ""));
+        client.expect_end();
+        client.end();
+    }
+    let lasted = server.wait_for_end();
+    assert!(lasted < CLOSE_DEADLINE, "{lasted:?}");
+}
+
+#[test]
+fn a_stop_does_not_wait_for_ever_for_who_does_not_answer() {
+    let mut server = Server::start(Options::default());
+    let mut silent = server.join(7);
+    let mut half = Client::tcp(server.address);
+    half.send("GET / HTTP/1.1\r\n");
+    server.tell_to_stop();
+    let lasted = server.wait_for_end();
+    assert!(lasted < STOP_DEADLINE + Duration::from_secs(1), "{lasted:?}");
+    silent.expect_close(1001, "the server is going away");
+    silent.expect_end();
+}
+
+#[test]
+fn a_stopped_server_takes_no_more_connections() {
+    let mut server = Server::start(Options::default());
+    server.tell_to_stop();
+    server.wait_for_end();
+    assert!(std::net::TcpStream::connect(server.address).is_err());
+}

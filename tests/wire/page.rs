@@ -1,0 +1,87 @@
+//! Phase 1: the page, and plain HTTP.
+
+use crate::support::client::Client;
+use crate::support::neighbours::beside_neighbours;
+use crate::support::server::Server;
+use switchboard::server::Options;
+
+const PAGE: &str = include_str!("../../index.html");
+
+/// The head of the response that carries the page, up to its `date`.
+fn page_head(version: &str) -> String {
+    format!(
+        "{version} 200 OK\r\ncontent-type: text/html; charset=utf-8\r\n\
+         x-content-type-options: nosniff\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+        PAGE.len()
+    )
+}
+
+/// Sends a request, and expects this head, this body, and then the end.
+#[track_caller]
+fn answers(server: &Server, request: &str, head: &str, body: &str) {
+    let mut client = Client::tcp(server.address);
+    client.send(request.replace("HOST", &server.address.to_string()));
+    assert_eq!(client.read_head(), head);
+    assert_eq!(String::from_utf8(client.read_to_end()).unwrap(), body);
+}
+
+#[test]
+fn get_answers_the_page() {
+    let server = Server::start(Options::default());
+    let head = page_head("HTTP/1.1");
+    let request = "GET / HTTP/1.1\r\nHost: HOST\r\n\r\n";
+    answers(&server, request, &head, PAGE);
+}
+
+#[test]
+fn head_answers_the_same_head_and_no_body() {
+    let server = Server::start(Options::default());
+    let head = page_head("HTTP/1.1");
+    let request = "HEAD / HTTP/1.1\r\nHost: HOST\r\n\r\n";
+    answers(&server, request, &head, "");
+}
+
+#[test]
+fn a_query_changes_nothing_about_the_page() {
+    let server = Server::start(Options::default());
+    let head = page_head("HTTP/1.1");
+    let request = "GET /?a=b HTTP/1.1\r\nHost: HOST\r\n\r\n";
+    answers(&server, request, &head, PAGE);
+}
+
+#[test]
+fn http_1_0_gets_the_page_without_a_host() {
+    let server = Server::start(Options::default());
+    let head = page_head("HTTP/1.0");
+    answers(&server, "GET / HTTP/1.0\r\n\r\n", &head, PAGE);
+}
+
+#[test]
+fn a_connection_carries_one_request() {
+    let server = Server::start(Options::default());
+    let head = page_head("HTTP/1.1");
+    let request = "GET / HTTP/1.1\r\nHost: HOST\r\n\r\n".repeat(2);
+    answers(&server, &request, &head, PAGE);
+}
+
+#[test]
+fn keep_alive_is_declined_to_http_1_0() {
+    let server = Server::start(Options::default());
+    let head = page_head("HTTP/1.0");
+    let request = "GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n";
+    answers(&server, request, &head, PAGE);
+}
+
+#[test]
+fn a_page_that_nobody_takes_bothers_nobody() {
+    beside_neighbours(Options::default(), |server| {
+        let request = format!("GET / HTTP/1.1\r\nHost: {}\r\n\r\n", server.address);
+        let mut ended = Client::tcp(server.address);
+        ended.send(&request);
+        ended.end();
+        assert!(ended.read_head().starts_with("HTTP/1.1 200 OK\r\n"));
+        let mut reset = Client::tcp(server.address);
+        reset.send(&request);
+        reset.reset();
+    });
+}
