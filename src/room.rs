@@ -966,6 +966,22 @@ mod tests {
     }
 
     #[test]
+    fn who_leaves_knows_how_much_it_was_given_and_how_many_remain() {
+        run(async {
+            let room = Room::new(2, FAR, Arc::default());
+            say(&room, &text("before"));
+            let _others = [room.join(0, 1), room.join(1, 2)];
+            let mut seat = Seat::take(&room, 0, 3).await;
+            seat.catch_up().await.unwrap();
+            assert_eq!(seat.member.members(), 3);
+            let said = text("said");
+            say(&room, &said);
+            let left = seat.member.leave();
+            assert_eq!((left.bytes, left.members), (said.len() as u64, 2));
+        });
+    }
+
+    #[test]
     fn who_leaves_inside_a_frame_takes_all_of_its_rest_though_the_log_wraps_there() {
         run(async {
             let room = Room::new(1, FAR, Arc::default());
