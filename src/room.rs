@@ -270,12 +270,8 @@ impl Log {
         if index < front.len() { &front[index..] } else { &back[index - front.len()..] }
     }
 
-    /// The bytes from a place to a boundary behind it, as many as stand together. A place that is the boundary may be out
-    /// of the log: whoever was cut between two frames holds nothing of it.
+    /// The bytes from a place to a boundary behind it, as many as stand together.
     fn within(&self, place: u64, boundary: u64) -> &[u8] {
-        if place == boundary {
-            return &[];
-        }
         let bytes = self.from(place);
         let length = usize::try_from(boundary - place).expect("a frame of the log is in memory");
         &bytes[..length.min(bytes.len())]
