@@ -714,6 +714,8 @@ mod tests {
                     let frame = text("meanwhile");
                     say(&room, &frame);
                     said.extend(frame);
+                    // The log goes back to the slowest place, no further.
+                    assert_eq!(log_length(&room) as u64, slow.behind());
                 }
             }
             assert!(heard == said);
@@ -1061,6 +1063,9 @@ mod tests {
         member.broadcast(b"\x81\x00");
         assert_eq!(pending(), Some(0));
         assert_eq!(log_length(&room), MAX_PENDING + 1);
+        // Nor is the memory of a turn that was larger kept.
+        member.broadcast(&text(vec![b'x'; 2 * MAX_PENDING]));
+        assert!(room.parts.iter().all(|part| lock(&part.list).spare.capacity() <= MAX_PENDING));
     }
 
     #[derive(Clone, Debug)]
