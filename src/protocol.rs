@@ -548,22 +548,22 @@ mod tests {
         assert_eq!(run.texts(), ["", ""]);
     }
 
-    /// Fragments of 6 bytes on the wire, then the last one.
+    /// So many fragments of an unfinished message: the first is 8 bytes on the wire, the others 6.
     fn empty_fragments(count: usize) -> Vec<u8> {
         let more = masked(0x00, b"").repeat(count - 1);
-        [masked(0x01, b""), more].concat()
+        [masked(0x01, b"ab"), more].concat()
     }
 
     #[test]
     fn empty_fragments_without_end_get_1008() {
-        // 4 limits and a header are 1214 bytes: 202 frames of 6 bytes fit.
+        // 4 limits and the longest header are 1214 bytes.
         let mut run = Run::of(&[&empty_fragments(201), &masked(0x80, b"")]);
-        assert_eq!(run.texts(), [""]);
+        assert_eq!(run.texts(), ["ab"]);
         // The next message begins to count anew.
         run.receive(&empty_fragments(202));
         assert_eq!(run.written(), b"");
         run.receive(&masked(0x80, b""));
-        let reason = "1218 bytes and the message is not finished, RFC 6455 10.4";
+        let reason = "1220 bytes and the message is not finished, RFC 6455 10.4";
         assert_eq!(run.written(), close_frame(1008, reason));
         assert!(run.protocol.is_closed());
     }
@@ -877,14 +877,15 @@ mod tests {
     // What tungstenite keeps.
 
     #[test]
-    fn an_idle_connection_has_no_context() {
+    fn a_connection_has_a_context_only_while_something_is_half_read() {
         let text = masked(0x81, b"text");
         let mut run = Run::new();
-        assert!(run.protocol.context.is_none());
+        let half_read = |run: &Run| (run.protocol.context.is_some(), !run.protocol.is_between_messages());
+        assert_eq!(half_read(&run), (false, false));
         run.receive(&text[..3]);
-        assert!(run.protocol.context.is_some());
+        assert_eq!(half_read(&run), (true, true));
         run.receive(&text[3..]);
-        assert!(run.protocol.context.is_none());
+        assert_eq!(half_read(&run), (false, false));
     }
 
     #[test]

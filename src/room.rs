@@ -488,6 +488,8 @@ mod tests {
     use std::future::poll_fn;
     use std::panic::{AssertUnwindSafe, catch_unwind};
     use std::sync::Barrier;
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+    use std::task::Wake;
     use std::time::Duration;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::{TcpSocket, TcpStream};
@@ -564,10 +566,12 @@ mod tests {
         /// The client reads so much, while the member's task goes on.
         async fn hear(&mut self, length: usize) -> Vec<u8> {
             let mut heard = vec![0; length];
-            let sending = async {
-                poll_fn(|context| self.member.poll_send(context, &mut self.own)).await.unwrap();
-                std::future::pending::<()>().await;
-            };
+            let sending = poll_fn(|context| {
+                if let Poll::Ready(Err(cut)) = self.member.poll_send(context, &mut self.own) {
+                    panic!("{cut:?}");
+                }
+                Poll::<()>::Pending
+            });
             let reading = async {
                 tokio::select! {
                     _ = self.client.read_exact(&mut heard) => {}
@@ -627,7 +631,8 @@ mod tests {
         const PARTS: usize = 3;
         const MEMBERS: usize = 4;
         const MESSAGES: usize = 50;
-        let message = |number: u64, count: usize| text(format!("{number} {count:3}"));
+        // Longer than two sockets hold in all, so they fall behind while they speak.
+        let message = |number: u64, count: usize| text(format!("{number} {count:500}"));
         let total = PARTS * MEMBERS * MESSAGES * message(10, 0).len();
 
         let (room, all_are_here) = (Room::new(PARTS, FAR, Arc::default()), Barrier::new(PARTS));
@@ -668,9 +673,9 @@ mod tests {
         assert!(heard.iter().all(|other| *other == heard[0]));
         let mut said = HashMap::<&[u8], usize>::new();
         for frame in frames(&heard[0]) {
-            let count = said.entry(&frame[2..4]).or_default();
-            let number = std::str::from_utf8(&frame[2..4]).unwrap().parse().unwrap();
-            assert_eq!(frame, message(number, *count));
+            let count = said.entry(&frame[4..6]).or_default();
+            let number = std::str::from_utf8(&frame[4..6]).unwrap().parse().unwrap();
+            assert!(frame == message(number, *count));
             *count += 1;
         }
         assert_eq!(said.len(), PARTS * MEMBERS);
@@ -708,6 +713,8 @@ mod tests {
                     let frame = text("meanwhile");
                     say(&room, &frame);
                     said.extend(frame);
+                    // The log goes back to the slowest place, no further.
+                    assert_eq!(log_length(&room) as u64, slow.behind());
                 }
             }
             assert!(heard == said);
@@ -755,16 +762,18 @@ mod tests {
     #[test]
     fn who_never_opens_is_cut_and_holds_the_log_no_further_than_the_backlog() {
         run(async {
-            let (room, frame) = (Room::new(1, 10_000, Arc::default()), text([b'x'; 1000]));
+            let frame = text([b'x'; 1000]);
+            let backlog = 10 * frame.len();
+            let room = Room::new(1, backlog, Arc::default());
             let member = room.join(0, 1);
             for _ in 0..50 {
                 say(&room, &frame);
-                assert!(log_length(&room) <= 10_000);
+                assert!(log_length(&room) <= backlog);
             }
             assert_eq!(log_length(&room), 0);
             let mut seat = Seat::open(member).await;
             let cut = seat.catch_up().await;
-            assert!(matches!(cut, Err(Cut::TooSlow(10_040))), "{cut:?}");
+            assert!(matches!(cut, Err(Cut::TooSlow(11_044))), "{cut:?}");
             assert_eq!(seat.leave().await, b"");
         });
     }
@@ -812,6 +821,66 @@ mod tests {
             let rest = seat.member.leave().rest;
             assert_eq!(rest, b"");
             assert!(room.is_empty());
+        });
+    }
+
+    /// Counts how often a task is woken.
+    struct Alarm(AtomicUsize);
+
+    impl Wake for Alarm {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Relaxed);
+        }
+    }
+
+    #[test]
+    fn the_task_of_a_member_that_the_turn_gives_up_on_is_woken() {
+        run(async {
+            let room = Room::new(1, 3 * HUGE, Arc::default());
+            let mut seat = Seat::take(&room, 0, 1).await;
+            seat.catch_up().await.unwrap();
+            let alarms = [(), ()].map(|()| Arc::new(Alarm(AtomicUsize::new(0))));
+            let wakers = alarms.clone().map(Waker::from);
+            let woken = || alarms.each_ref().map(|alarm| alarm.0.load(Relaxed));
+            // The last task that polled is the one.
+            for waker in &wakers {
+                let poll = seat.member.poll_send(&mut Context::from_waker(waker), &mut seat.own);
+                assert!(matches!(poll, Poll::Ready(Ok(()))));
+            }
+            say(&room, &text("nothing to do for the task"));
+            assert_eq!(woken(), [0, 0]);
+            say(&room, &text([b'x'; HUGE]));
+            assert_eq!(woken(), [0, 1], "it is behind");
+            say(&room, &text([b'x'; HUGE]));
+            assert_eq!(woken(), [0, 1], "it is further behind");
+            say(&room, &text([b'x'; 2 * HUGE]));
+            assert_eq!(woken(), [0, 2], "it is too slow");
+        });
+    }
+
+    #[test]
+    fn a_turn_comes_when_everyone_who_can_go_on_has_spoken() {
+        run(async {
+            let room = Room::new(1, FAR, Arc::default());
+            let pending = |room: &Room| lock(&room.pending).bytes[0].clone();
+            let mut tasks = JoinSet::new();
+            let turns = Arc::clone(&room);
+            tasks.spawn(async move { turns.take_turns(0).await });
+            yield_now().await;
+            room.speak(&text("one"));
+            // The turn was woken before this task was there, and lets it go first all the same.
+            let second = Arc::clone(&room);
+            let said = tokio::spawn(async move {
+                second.speak(&text("two"));
+                pending(&second)
+            });
+            assert_eq!(soon(said).await.unwrap(), [text("one"), text("two")].concat());
+            soon(async {
+                while !pending(&room).is_empty() {
+                    yield_now().await;
+                }
+            })
+            .await;
         });
     }
 
@@ -892,6 +961,22 @@ mod tests {
             seat.member.broadcast(&said);
             seat.own.extend(pong(1));
             assert_eq!(seat.leave().await, [said, pong(1)].concat());
+        });
+    }
+
+    #[test]
+    fn who_leaves_knows_how_much_it_was_given_and_how_many_remain() {
+        run(async {
+            let room = Room::new(2, FAR, Arc::default());
+            say(&room, &text("before"));
+            let _others = [room.join(0, 1), room.join(1, 2)];
+            let mut seat = Seat::take(&room, 0, 3).await;
+            seat.catch_up().await.unwrap();
+            assert_eq!(seat.member.members(), 3);
+            let said = text("said");
+            say(&room, &said);
+            let left = seat.member.leave();
+            assert_eq!((left.bytes, left.members), (said.len() as u64, 2));
         });
     }
 
@@ -977,6 +1062,9 @@ mod tests {
         member.broadcast(b"\x81\x00");
         assert_eq!(pending(), Some(0));
         assert_eq!(log_length(&room), MAX_PENDING + 1);
+        // Nor is the memory of a turn that was larger kept.
+        member.broadcast(&text(vec![b'x'; 2 * MAX_PENDING]));
+        assert!(room.parts.iter().all(|part| lock(&part.list).spare.capacity() <= MAX_PENDING));
     }
 
     #[derive(Clone, Debug)]
