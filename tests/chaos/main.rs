@@ -1,0 +1,8 @@
+//! What clients and the network can do to the whole server: over real sockets, with neighbours who must not notice.
+
+#![allow(clippy::unwrap_used)]
+
+#[path = "../../examples/chaos/faults/mod.rs"]
+mod faults;
+mod list;
+mod server;
