@@ -79,13 +79,7 @@ fn complain(error: &dyn std::fmt::Display) -> ExitCode {
 
 fn parse(mut parser: lexopt::Parser) -> Result<Option<Arguments>, lexopt::Error> {
     let mut url = None;
-    let mut arguments = Arguments {
-        url: String::new(),
-        only: Vec::new(),
-        expect: false,
-        start: None,
-        markdown: false,
-    };
+    let mut arguments = Arguments { url: String::new(), only: Vec::new(), expect: false, start: None, markdown: false };
     while let Some(argument) = parser.next()? {
         match argument {
             Long("only") => arguments.only.push(parser.value()?.string()?),
@@ -121,10 +115,7 @@ async fn stage(url: &str) -> io::Result<Stage> {
         .ok_or_else(wrong)?;
     let limits = Limits::default();
     Ok(Stage {
-        address: tokio::net::lookup_host(host)
-            .await?
-            .next()
-            .ok_or_else(wrong)?,
+        address: tokio::net::lookup_host(host).await?.next().ok_or_else(wrong)?,
         host: host.into(),
         path: format!("/{path}"),
         patience: PATIENCE,
@@ -138,9 +129,9 @@ async fn stage(url: &str) -> io::Result<Stage> {
 /// Acts out all that is asked for. True if all went well.
 async fn run(arguments: &Arguments) -> io::Result<bool> {
     let stage = stage(&arguments.url).await?;
-    let faults = all().into_iter().filter(|fault| {
-        arguments.only.is_empty() || arguments.only.iter().any(|name| fault.name.contains(name))
-    });
+    let faults = all()
+        .into_iter()
+        .filter(|fault| arguments.only.is_empty() || arguments.only.iter().any(|name| fault.name.contains(name)));
     let faults: Vec<Fault> = faults.collect();
     let alone = alone(arguments, &stage).await?;
     let mut rows = Vec::new();
@@ -149,11 +140,7 @@ async fn run(arguments: &Arguments) -> io::Result<bool> {
         rows.push(row(arguments, &stage, fault).await?);
     }
     progress("");
-    let table = if arguments.markdown {
-        report::markdown
-    } else {
-        report::plain
-    };
+    let table = if arguments.markdown { report::markdown } else { report::plain };
     print!("{}", table(&rows, &alone));
     Ok(rows.iter().all(|row| row.verdict == Verdict::Good))
 }
@@ -186,9 +173,7 @@ async fn row(arguments: &Arguments, stage: &Stage, fault: &Fault) -> io::Result<
     let answer = fault.act(stage).await;
     let losses = neighbours.finish().await;
     stop(server).await;
-    let expected = answer
-        .as_ref()
-        .is_ok_and(|answer| fault.expects(answer, stage));
+    let expected = answer.as_ref().is_ok_and(|answer| fault.expects(answer, stage));
     let verdict = match (losses.none(), expected || !arguments.expect) {
         (true, true) => Verdict::Good,
         (true, false) => Verdict::Differs(fault.expected),
@@ -199,13 +184,7 @@ async fn row(arguments: &Arguments, stage: &Stage, fault: &Fault) -> io::Result<
         Ok(answer) => (answer.to_string(), answer.took),
         Err(error) => (error.to_string(), Duration::ZERO),
     };
-    Ok(Row {
-        name: fault.name,
-        answer,
-        took,
-        losses,
-        verdict,
-    })
+    Ok(Row { name: fault.name, answer, took, losses, verdict })
 }
 
 /// Starts a server if there is a command for it, and waits until it answers.

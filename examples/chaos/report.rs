@@ -46,39 +46,20 @@ impl Row {
         if self.took >= Duration::from_secs(1) {
             answer.push_str(&format!(", after {:.0} s", self.took.as_secs_f64()));
         }
-        [
-            self.name.into(),
-            answer,
-            self.losses.to_string(),
-            self.verdict.words(),
-        ]
+        [self.name.into(), answer, self.losses.to_string(), self.verdict.words()]
     }
 }
 
-const HEAD: [&str; 4] = [
-    "fault",
-    "answer",
-    "neighbours lost, delay p50 / max",
-    "verdict",
-];
+const HEAD: [&str; 4] = ["fault", "answer", "neighbours lost, delay p50 / max", "verdict"];
 
 fn alone_line(alone: &Losses) -> String {
     format!("The neighbours alone: {alone}")
 }
 
 fn summary(rows: &[Row]) -> String {
-    let good = rows
-        .iter()
-        .filter(|row| row.verdict == Verdict::Good)
-        .count();
-    let harmed = rows
-        .iter()
-        .filter(|row| matches!(row.verdict, Verdict::Harmed | Verdict::Delayed))
-        .count();
-    format!(
-        "{} faults: {good} good, {harmed} that the neighbours felt",
-        rows.len()
-    )
+    let good = rows.iter().filter(|row| row.verdict == Verdict::Good).count();
+    let harmed = rows.iter().filter(|row| matches!(row.verdict, Verdict::Harmed | Verdict::Delayed)).count();
+    format!("{} faults: {good} good, {harmed} that the neighbours felt", rows.len())
 }
 
 /// For a terminal.
@@ -94,27 +75,15 @@ pub fn plain(rows: &[Row], alone: &Losses) -> String {
         let [one, two, three] = widths;
         format!("{name:one$}  {answer:two$}  {losses:three$}  {verdict}\n")
     };
-    let lines = cells
-        .iter()
-        .map(|cells| line(cells.each_ref().map(String::as_str)));
+    let lines = cells.iter().map(|cells| line(cells.each_ref().map(String::as_str)));
     let table: String = std::iter::once(line(HEAD)).chain(lines).collect();
     format!("{table}\n{}\n{}\n", alone_line(alone), summary(rows))
 }
 
 /// For the README.
 pub fn markdown(rows: &[Row], alone: &Losses) -> String {
-    let line = |cells: [&str; 4]| {
-        format!(
-            "| {} |\n",
-            cells.map(|cell| cell.replace('|', "\\|")).join(" | ")
-        )
-    };
-    let lines = rows
-        .iter()
-        .map(|row| line(row.cells().each_ref().map(String::as_str)));
-    let table: String = [line(HEAD), line(["---"; 4])]
-        .into_iter()
-        .chain(lines)
-        .collect();
+    let line = |cells: [&str; 4]| format!("| {} |\n", cells.map(|cell| cell.replace('|', "\\|")).join(" | "));
+    let lines = rows.iter().map(|row| line(row.cells().each_ref().map(String::as_str)));
+    let table: String = [line(HEAD), line(["---"; 4])].into_iter().chain(lines).collect();
     format!("{table}\n{}\n\n{}\n", alone_line(alone), summary(rows))
 }

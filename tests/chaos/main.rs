@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[allow(dead_code, reason = "the example uses the rest")]
 #[path = "../../examples/chaos/faults/mod.rs"]
 mod faults;
 mod list;

@@ -27,30 +27,16 @@ impl Server {
         let (listens, listening) = std::sync::mpsc::channel();
         let (stop, stopped) = oneshot::channel();
         let thread = spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()?;
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             runtime.block_on(async {
                 let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
                 listens.send(listener.local_addr()?).unwrap();
-                let admission = Admission {
-                    loopback_only: true,
-                    allowed: Vec::new(),
-                };
-                let options = Options {
-                    limits,
-                    admission,
-                    ..Options::default()
-                };
+                let admission = Admission { loopback_only: true, allowed: Vec::new() };
+                let options = Options { limits, admission, ..Options::default() };
                 serve(vec![listener], options, async { drop(stopped.await) }).await
             })
         });
-        Self {
-            address: listening.recv().unwrap(),
-            limits,
-            stop,
-            thread,
-        }
+        Self { address: listening.recv().unwrap(), limits, stop, thread }
     }
 
     pub fn stage(&self) -> Stage {

@@ -52,21 +52,12 @@ pub struct Listener {
 
 impl Listener {
     pub fn new(id: i64, patience: Duration) -> Self {
-        Self {
-            id,
-            begun: Instant::now(),
-            patience,
-            closed: false,
-            items: Vec::new(),
-        }
+        Self { id, begun: Instant::now(), patience, closed: false, items: Vec::new() }
     }
 
     /// The client has sent its Close.
     pub fn closing(self) -> Self {
-        Self {
-            closed: true,
-            ..self
-        }
+        Self { closed: true, ..self }
     }
 
     pub fn note(&mut self, item: impl Into<String>) {
@@ -78,10 +69,7 @@ impl Listener {
     }
 
     pub fn answer(self) -> Answer {
-        Answer {
-            items: self.items,
-            took: self.begun.elapsed(),
-        }
+        Answer { items: self.items, took: self.begun.elapsed() }
     }
 
     /// Listens from the response on, to the end. After a 101 the client asks whether the connection lives.
@@ -129,10 +117,7 @@ impl Listener {
             client.send(&frame(FIN | PONG, &got.payload));
         } else if got.is(CLOSE) {
             if !self.closed {
-                client.send(&frame(
-                    FIN | CLOSE,
-                    &got.payload[..got.payload.len().min(2)],
-                ));
+                client.send(&frame(FIN | CLOSE, &got.payload[..got.payload.len().min(2)]));
             }
             self.closed = true;
             self.note(told(got, self.id));
@@ -166,9 +151,7 @@ pub fn words(ended: Ended) -> &'static str {
 }
 
 fn refusal(response: &Response) -> String {
-    let telling = TELLING
-        .iter()
-        .filter_map(|(key, name)| response.header(key).map(|value| format!("{name}: {value}")));
+    let telling = TELLING.iter().filter_map(|(key, name)| response.header(key).map(|value| format!("{name}: {value}")));
     let telling: Vec<_> = telling.collect();
     match telling.is_empty() {
         true => response.status.to_string(),
@@ -178,10 +161,7 @@ fn refusal(response: &Response) -> String {
 
 /// Whether a frame is a text that somebody else said.
 fn others(frame: &Frame, id: i64) -> bool {
-    frame.is(TEXT)
-        && !frame
-            .payload
-            .starts_with(format!("Client #{id} says: ").as_bytes())
+    frame.is(TEXT) && !frame.payload.starts_with(format!("Client #{id} says: ").as_bytes())
 }
 
 fn told(frame: &Frame, id: i64) -> String {

@@ -69,11 +69,7 @@ impl Client {
 
     /// The same, with next to no room for what the server sends: a client that does not read is full at once.
     pub async fn connect_small(address: SocketAddr) -> io::Result<Self> {
-        let socket = if address.is_ipv4() {
-            TcpSocket::new_v4()
-        } else {
-            TcpSocket::new_v6()
-        }?;
+        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
         socket.set_recv_buffer_size(4096)?;
         Ok(Self::over(socket.connect(address).await?))
     }
@@ -81,13 +77,7 @@ impl Client {
     fn over(socket: TcpStream) -> Self {
         // Without it things are only slower.
         let _ = socket.set_nodelay(true);
-        Self {
-            socket,
-            outgoing: Vec::new(),
-            incoming: Vec::new(),
-            seen: 0,
-            refused: None,
-        }
+        Self { socket, outgoing: Vec::new(), incoming: Vec::new(), seen: 0, refused: None }
     }
 
     /// Puts bytes on their way: they leave while this client reads, or [`flush`](Self::flush)es.
@@ -150,9 +140,7 @@ impl Client {
         const END_OF_HEAD: &[u8] = b"\r\n\r\n";
         loop {
             let unseen = &self.incoming[self.seen..];
-            let end = unseen
-                .windows(END_OF_HEAD.len())
-                .position(|bytes| bytes == END_OF_HEAD);
+            let end = unseen.windows(END_OF_HEAD.len()).position(|bytes| bytes == END_OF_HEAD);
             if let Some(end) = end {
                 let response = Response::parse(&unseen[..end]);
                 self.seen += end + END_OF_HEAD.len();

@@ -76,11 +76,7 @@ pub struct Frame {
 impl Frame {
     /// The frame that `bytes` begin with, and its length on the wire; nothing if it is not whole.
     pub fn parse(bytes: &[u8]) -> Option<(Self, usize)> {
-        let number = |bytes: &[u8]| {
-            bytes
-                .iter()
-                .fold(0usize, |sum, byte| sum << 8 | usize::from(*byte))
-        };
+        let number = |bytes: &[u8]| bytes.iter().fold(0usize, |sum, byte| sum << 8 | usize::from(*byte));
         let (header, length): (usize, usize) = match bytes.get(1)? & 0x7f {
             126 => (4, number(bytes.get(2..4)?)),
             127 => (10, number(bytes.get(2..10)?)),
@@ -88,13 +84,7 @@ impl Frame {
         };
         let end = header.checked_add(length)?;
         let payload = bytes.get(header..end)?.to_vec();
-        Some((
-            Self {
-                first: bytes[0],
-                payload,
-            },
-            end,
-        ))
+        Some((Self { first: bytes[0], payload }, end))
     }
 
     pub fn is(&self, opcode: u8) -> bool {
@@ -103,9 +93,6 @@ impl Frame {
 
     /// The code of a Close frame, if it has one.
     pub fn close_code(&self) -> Option<u16> {
-        Some(u16::from_be_bytes([
-            *self.payload.first()?,
-            *self.payload.get(1)?,
-        ]))
+        Some(u16::from_be_bytes([*self.payload.first()?, *self.payload.get(1)?]))
     }
 }

@@ -1,8 +1,7 @@
 //! What can be wrong with frames, after the upgrade.
 
 use super::frame::{
-    BINARY, CLOSE, CONTINUATION, FIN, PING, PONG, RSV1, TEXT, claim, close, frame, ping, text,
-    unmasked,
+    BINARY, CLOSE, CONTINUATION, FIN, PING, PONG, RSV1, TEXT, claim, close, frame, ping, text, unmasked,
 };
 use super::{Act, Fault};
 
@@ -10,15 +9,12 @@ use super::{Act, Fault};
 const MAX_MESSAGE_SIZE: usize = 65_536;
 
 const CLOSES: &str = "Close 1000, end of stream";
-const NOT_UTF8: &str =
-    "Close 1007 \"text and close reasons must be UTF-8, RFC 6455 8.1\", end of stream";
-const CLOSE_TOO_SHORT: &str = "Close 1002 \"a Close frame has no payload or at least a 2-byte code, RFC 6455 5.5.1\", end of stream";
-const CODE_FORBIDDEN: &str =
-    "Close 1002 \"close code … must not be sent, RFC 6455 7.4\", end of stream";
-const TOO_LARGE: &str =
-    "Close 1009 \"a message of … bytes, the limit is 65536, RFC 6455 10.4\", end of stream";
-const NOT_FINISHED: &str =
-    "Close 1008 \"… bytes and the message is not finished, RFC 6455 10.4\", end of stream";
+const NOT_UTF8: &str = "Close 1007 \"text and close reasons must be UTF-8, RFC 6455 8.1\", end of stream";
+const CLOSE_TOO_SHORT: &str =
+    "Close 1002 \"a Close frame has no payload or at least a 2-byte code, RFC 6455 5.5.1\", end of stream";
+const CODE_FORBIDDEN: &str = "Close 1002 \"close code … must not be sent, RFC 6455 7.4\", end of stream";
+const TOO_LARGE: &str = "Close 1009 \"a message of … bytes, the limit is 65536, RFC 6455 10.4\", end of stream";
+const NOT_FINISHED: &str = "Close 1008 \"… bytes and the message is not finished, RFC 6455 10.4\", end of stream";
 
 pub fn faults() -> Vec<Fault> {
     [headers(), messages(), control_frames(), closes()].concat()
@@ -95,26 +91,13 @@ fn messages() -> Vec<Fault> {
             || text(&"x".repeat(MAX_MESSAGE_SIZE)),
             "message of … bytes, Close 1000, end of stream",
         ),
-        fault(
-            "a message too large by a byte",
-            || text(&"x".repeat(MAX_MESSAGE_SIZE + 1)),
-            TOO_LARGE,
-        ),
-        fault(
-            "a claim of 2^62 bytes",
-            || claim(FIN | BINARY, 1 << 62),
-            TOO_LARGE,
-        ),
+        fault("a message too large by a byte", || text(&"x".repeat(MAX_MESSAGE_SIZE + 1)), TOO_LARGE),
+        fault("a claim of 2^62 bytes", || claim(FIN | BINARY, 1 << 62), TOO_LARGE),
         fault(
             "fragments too large together",
             || {
                 let half = vec![b'x'; MAX_MESSAGE_SIZE / 2];
-                [
-                    frame(TEXT, &half),
-                    frame(CONTINUATION, &half),
-                    frame(CONTINUATION, b"x"),
-                ]
-                .concat()
+                [frame(TEXT, &half), frame(CONTINUATION, &half), frame(CONTINUATION, b"x")].concat()
             },
             TOO_LARGE,
         ),
@@ -128,11 +111,7 @@ fn messages() -> Vec<Fault> {
             || frame(FIN | BINARY, b"\x00\xff"),
             "Close 1003 \"this chat takes text only, RFC 6455 7.4.1\", end of stream",
         ),
-        fault(
-            "an empty text",
-            || text(""),
-            "message \"\", Close 1000, end of stream",
-        ),
+        fault("an empty text", || text(""), "message \"\", Close 1000, end of stream"),
         fault(
             "control characters in a text",
             || text("\x1b[31m\r\n\x07"),
@@ -143,54 +122,23 @@ fn messages() -> Vec<Fault> {
 
 fn control_frames() -> Vec<Fault> {
     vec![
-        fault(
-            "a Ping",
-            || ping("p"),
-            "Pong \"p\", Close 1000, end of stream",
-        ),
+        fault("a Ping", || ping("p"), "Pong \"p\", Close 1000, end of stream"),
         fault(
             "a Ping between fragments",
-            || {
-                [
-                    frame(TEXT, b"x"),
-                    ping("p"),
-                    frame(FIN | CONTINUATION, b"y"),
-                ]
-                .concat()
-            },
+            || [frame(TEXT, b"x"), ping("p"), frame(FIN | CONTINUATION, b"y")].concat(),
             "Pong \"p\", message \"xy\", Close 1000, end of stream",
         ),
-        fault(
-            "10,000 Pings",
-            || ping("p").repeat(10_000),
-            "Pong \"p\" x 10000, Close 1000, end of stream",
-        ),
+        fault("10,000 Pings", || ping("p").repeat(10_000), "Pong \"p\" x 10000, Close 1000, end of stream"),
         fault("an unsolicited Pong", || frame(FIN | PONG, b"x"), CLOSES),
     ]
 }
 
 fn closes() -> Vec<Fault> {
     vec![
-        last(
-            "Close 1000",
-            || close(1000, b"bye"),
-            "Close 1000 \"bye\", end of stream",
-        ),
-        last(
-            "Close 4999",
-            || close(4999, b""),
-            "Close 4999, end of stream",
-        ),
-        last(
-            "Close without a code",
-            || frame(FIN | CLOSE, b""),
-            "Close, end of stream",
-        ),
-        last(
-            "Close of 1 byte",
-            || frame(FIN | CLOSE, b"\x03"),
-            CLOSE_TOO_SHORT,
-        ),
+        last("Close 1000", || close(1000, b"bye"), "Close 1000 \"bye\", end of stream"),
+        last("Close 4999", || close(4999, b""), "Close 4999, end of stream"),
+        last("Close without a code", || frame(FIN | CLOSE, b""), "Close, end of stream"),
+        last("Close of 1 byte", || frame(FIN | CLOSE, b"\x03"), CLOSE_TOO_SHORT),
         last("Close 0", || close(0, b""), CODE_FORBIDDEN),
         last("Close 999", || close(999, b""), CODE_FORBIDDEN),
         last("Close 1005", || close(1005, b""), CODE_FORBIDDEN),
@@ -198,15 +146,7 @@ fn closes() -> Vec<Fault> {
         last("Close 1015", || close(1015, b""), CODE_FORBIDDEN),
         last("Close 2999", || close(2999, b""), CODE_FORBIDDEN),
         last("Close 5000", || close(5000, b""), CODE_FORBIDDEN),
-        last(
-            "invalid UTF-8 in a close reason",
-            || close(1000, b"\xff"),
-            NOT_UTF8,
-        ),
-        last(
-            "data after Close",
-            || [close(1000, b""), text("too late"), b"\xff\xff".repeat(100)].concat(),
-            CLOSES,
-        ),
+        last("invalid UTF-8 in a close reason", || close(1000, b"\xff"), NOT_UTF8),
+        last("data after Close", || [close(1000, b""), text("too late"), b"\xff\xff".repeat(100)].concat(), CLOSES),
     ]
 }

@@ -28,6 +28,8 @@ pub struct Fault {
     pub expected: &'static str,
     /// How long the answer takes.
     pub takes: Takes,
+    /// Whether it floods the room, so that other faults have to wait.
+    pub floods: bool,
 }
 
 /// How long an answer takes.
@@ -64,12 +66,11 @@ pub fn all() -> Vec<Fault> {
 
 impl Fault {
     fn new(name: &'static str, act: Act, expected: &'static str) -> Self {
-        Self {
-            name,
-            act,
-            expected,
-            takes: Takes::NoTime,
-        }
+        Self { name, act, expected, takes: Takes::NoTime, floods: false }
+    }
+
+    fn floods(self) -> Self {
+        Self { floods: true, ..self }
     }
 
     fn takes(self, takes: Takes) -> Self {
@@ -117,10 +118,7 @@ impl Fault {
             Act::LastFrames(frames) => {
                 let mut client = stage.join(id).await?;
                 client.send(&frames());
-                Ok(Listener::new(id, patience)
-                    .closing()
-                    .to_frames(&mut client)
-                    .await)
+                Ok(Listener::new(id, patience).closing().to_frames(&mut client).await)
             }
             Act::Play(play) => play(stage.clone(), id, patience).await,
         }

@@ -78,17 +78,8 @@ impl Neighbours {
 }
 
 /// Chats until it is over, and all that both have said has come, or does not come in time.
-async fn chat(
-    mut client: Client,
-    id: i64,
-    ids: [i64; 2],
-    over: watch::Receiver<bool>,
-    patience: Duration,
-) -> Heard {
-    let mut heard = Heard {
-        id,
-        ..Heard::default()
-    };
+async fn chat(mut client: Client, id: i64, ids: [i64; 2], over: watch::Receiver<bool>, patience: Duration) -> Heard {
+    let mut heard = Heard { id, ..Heard::default() };
     let mut pace = interval(PACE);
     pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut last = usize::MAX;
@@ -129,9 +120,7 @@ async fn chat(
 
 /// What a frame says, if it is from this client.
 fn said_by(id: i64, frame: &Frame) -> Option<&str> {
-    let text = frame
-        .is(TEXT)
-        .then(|| str::from_utf8(&frame.payload).ok())??;
+    let text = frame.is(TEXT).then(|| str::from_utf8(&frame.payload).ok())??;
     text.strip_prefix(&format!("Client #{id} says: "))
 }
 
@@ -159,25 +148,17 @@ impl Losses {
             for speaker in neighbours {
                 let of_speaker = || neighbour.heard.iter().filter(|(id, ..)| *id == speaker.id);
                 disorder |= !of_speaker().is_sorted_by(|(_, one, _), (_, next, _)| one < next);
-                delays.extend(of_speaker().filter_map(|(_, number, at)| {
-                    speaker.said.get(*number).map(|said| *at - *said)
-                }));
+                delays.extend(
+                    of_speaker().filter_map(|(_, number, at)| speaker.said.get(*number).map(|said| *at - *said)),
+                );
             }
         }
         // What both heard must have come to both in the same order.
         let order = |one: usize, other: usize| {
-            let known: std::collections::HashSet<_> = neighbours[other]
-                .heard
-                .iter()
-                .map(|(id, number, _)| (*id, *number))
-                .collect();
-            let heard = neighbours[one]
-                .heard
-                .iter()
-                .map(|(id, number, _)| (*id, *number));
-            heard
-                .filter(|message| known.contains(message))
-                .collect::<Vec<_>>()
+            let known: std::collections::HashSet<_> =
+                neighbours[other].heard.iter().map(|(id, number, _)| (*id, *number)).collect();
+            let heard = neighbours[one].heard.iter().map(|(id, number, _)| (*id, *number));
+            heard.filter(|message| known.contains(message)).collect::<Vec<_>>()
         };
         disorder |= order(0, 1) != order(1, 0);
         delays.sort_unstable();

@@ -35,113 +35,76 @@ const LATE: Duration = Duration::from_millis(500);
 const DRIP: Duration = Duration::from_millis(1);
 
 const NOBODY: &str = "nobody is left to be told";
-const END_WITHOUT_CLOSE: &str =
-    "Close 1002 \"end of stream without a Close frame, RFC 6455 7.1.4\", end of stream";
+const END_WITHOUT_CLOSE: &str = "Close 1002 \"end of stream without a Close frame, RFC 6455 7.1.4\", end of stream";
 const HALF_A_REQUEST: &[u8] = b"GET /ws/1 HTTP/1.1\r\nHost: localhost\r\nUpgr";
 const UNANSWERED: &str = "Close 1003 \"this chat takes text only, RFC 6455 7.4.1\", end of stream";
 const PONGS_LATE: &str = "Pong of 125 bytes x 100000, Close 1000, end of stream";
-const FLOODED: &str =
-    "message of … bytes x …, Close 1013 \"too slow: … bytes behind\", end of stream";
-const UNFINISHED: &str =
-    "Close 1008 \"a message was not finished within … s, RFC 6455 10.4\", end of stream";
+const FLOODED: &str = "message of … bytes x …, Close 1013 \"too slow: … bytes behind\", end of stream";
+const UNFINISHED: &str = "Close 1008 \"a message was not finished within … s, RFC 6455 10.4\", end of stream";
 const TOO_SLOW: &str = "Close 1013 \"too slow: … bytes behind\", end of stream";
 
 pub fn faults() -> Vec<Fault> {
     vec![
-        play(
-            "a request that trickles in",
-            "101, Close 1000, end of stream",
-            |stage, id, patience| Box::pin(trickle_request(stage, id, patience)),
-        ),
-        play(
-            "half a request, then silence",
-            "end of stream",
-            |stage, id, patience| Box::pin(fall_silent(stage, id, patience, HALF_A_REQUEST)),
-        )
-        .takes(Takes::Time(REQUEST_DEADLINE)),
-        play(
-            "a connection that says nothing",
-            "end of stream",
-            |stage, id, patience| Box::pin(fall_silent(stage, id, patience, b"")),
-        )
-        .takes(Takes::Time(REQUEST_DEADLINE)),
-        play(
-            "a reset instead of waiting for the 101",
-            NOBODY,
-            |stage, id, patience| Box::pin(reset_before_101(stage, id, patience)),
-        ),
-        play(
-            "an end of stream right behind the request",
-            "end of stream",
-            |stage, id, patience| Box::pin(end_before_101(stage, id, patience)),
-        ),
-        play(
-            "frames that trickle in",
-            "message \"drop by drop\", Close 1000, end of stream",
-            |stage, id, patience| Box::pin(trickle_frames(stage, id, patience)),
-        ),
-        play(
-            "an end of stream without a Close",
-            END_WITHOUT_CLOSE,
-            |stage, id, patience| Box::pin(end_after(stage, id, patience, Vec::new())),
-        ),
-        play(
-            "an end of stream inside a frame",
-            END_WITHOUT_CLOSE,
-            |stage, id, patience| Box::pin(end_after(stage, id, patience, claim(FIN | TEXT, 100))),
-        ),
-        play("a reset", NOBODY, |stage, id, _| {
-            Box::pin(reset_after(stage, id, Vec::new()))
+        play("a request that trickles in", "101, Close 1000, end of stream", |stage, id, patience| {
+            Box::pin(trickle_request(stage, id, patience))
         }),
-        play("a reset inside a frame", NOBODY, |stage, id, _| {
-            Box::pin(reset_after(stage, id, claim(FIN | TEXT, 100)))
+        play("half a request, then silence", "end of stream", |stage, id, patience| {
+            Box::pin(fall_silent(stage, id, patience, HALF_A_REQUEST))
+        })
+        .takes(Takes::Time(REQUEST_DEADLINE)),
+        play("a connection that says nothing", "end of stream", |stage, id, patience| {
+            Box::pin(fall_silent(stage, id, patience, b""))
+        })
+        .takes(Takes::Time(REQUEST_DEADLINE)),
+        play("a reset instead of waiting for the 101", NOBODY, |stage, id, patience| {
+            Box::pin(reset_before_101(stage, id, patience))
         }),
-        play(
-            "no answer to the server's Close",
-            UNANSWERED,
-            |stage, id, patience| Box::pin(ignore_close(stage, id, patience)),
-        )
+        play("an end of stream right behind the request", "end of stream", |stage, id, patience| {
+            Box::pin(end_before_101(stage, id, patience))
+        }),
+        play("frames that trickle in", "message \"drop by drop\", Close 1000, end of stream", |stage, id, patience| {
+            Box::pin(trickle_frames(stage, id, patience))
+        }),
+        play("an end of stream without a Close", END_WITHOUT_CLOSE, |stage, id, patience| {
+            Box::pin(end_after(stage, id, patience, Vec::new()))
+        }),
+        play("an end of stream inside a frame", END_WITHOUT_CLOSE, |stage, id, patience| {
+            Box::pin(end_after(stage, id, patience, claim(FIN | TEXT, 100)))
+        }),
+        play("a reset", NOBODY, |stage, id, _| Box::pin(reset_after(stage, id, Vec::new()))),
+        play("a reset inside a frame", NOBODY, |stage, id, _| Box::pin(reset_after(stage, id, claim(FIN | TEXT, 100)))),
+        play("no answer to the server's Close", UNANSWERED, |stage, id, patience| {
+            Box::pin(ignore_close(stage, id, patience))
+        })
         .takes(Takes::Time(CLOSE_DEADLINE)),
-        play(
-            "100,000 Pings, and no Pong read",
-            PONGS_LATE,
-            |stage, id, patience| Box::pin(leave_pongs(stage, id, patience)),
-        ),
-        play(
-            "a client that does not read the others",
-            TOO_SLOW,
-            |stage, id, patience| Box::pin(read_late(stage, id, patience)),
-        ),
-        play(
-            "a flood, and nothing of it read",
-            FLOODED,
-            |stage, id, patience| Box::pin(flood_unread(stage, id, patience)),
-        ),
-        play(
-            "a crowd that does not read",
-            "all are cut off",
-            |stage, id, patience| Box::pin(crowd(stage, id, patience)),
-        ),
-        play(
-            "silence, and no answer to a Ping",
-            "Ping, end of stream",
-            |stage, id, patience| Box::pin(ignore_ping(stage, id, patience)),
-        )
+        play("100,000 Pings, and no Pong read", PONGS_LATE, |stage, id, patience| {
+            Box::pin(leave_pongs(stage, id, patience))
+        })
+        .floods(),
+        play("a client that does not read the others", TOO_SLOW, |stage, id, patience| {
+            Box::pin(read_late(stage, id, patience))
+        })
+        .floods(),
+        play("a flood, and nothing of it read", FLOODED, |stage, id, patience| {
+            Box::pin(flood_unread(stage, id, patience))
+        })
+        .floods(),
+        play("a crowd that does not read", "all are cut off", |stage, id, patience| {
+            Box::pin(crowd(stage, id, patience))
+        })
+        .floods(),
+        play("silence, and no answer to a Ping", "Ping, end of stream", |stage, id, patience| {
+            Box::pin(ignore_ping(stage, id, patience))
+        })
         .takes(Takes::PingIntervals(2)),
-        play(
-            "a message that is never finished",
-            UNFINISHED,
-            |stage, id, patience| Box::pin(leave_unfinished(stage, id, patience)),
-        )
+        play("a message that is never finished", UNFINISHED, |stage, id, patience| {
+            Box::pin(leave_unfinished(stage, id, patience))
+        })
         .takes(Takes::Time(UNFINISHED_MESSAGE_AGE)),
     ]
 }
 
-fn play(
-    name: &'static str,
-    expected: &'static str,
-    play: fn(Stage, i64, Duration) -> Play,
-) -> Fault {
+fn play(name: &'static str, expected: &'static str, play: fn(Stage, i64, Duration) -> Play) -> Fault {
     Fault::new(name, Act::Play(play), expected)
 }
 
@@ -159,12 +122,7 @@ async fn trickle_request(stage: Stage, id: i64, patience: Duration) -> io::Resul
     Ok(Listener::new(id, patience).to_response(&mut client).await)
 }
 
-async fn fall_silent(
-    stage: Stage,
-    id: i64,
-    patience: Duration,
-    behind: &[u8],
-) -> io::Result<Answer> {
+async fn fall_silent(stage: Stage, id: i64, patience: Duration, behind: &[u8]) -> io::Result<Answer> {
     let mut client = Client::connect(stage.address).await?;
     client.send(behind);
     Ok(Listener::new(id, patience).to_response(&mut client).await)
@@ -201,19 +159,11 @@ async fn trickle_frames(stage: Stage, id: i64, patience: Duration) -> io::Result
     Ok(Listener::new(id, patience).to_frames(&mut client).await)
 }
 
-async fn end_after(
-    stage: Stage,
-    id: i64,
-    patience: Duration,
-    frames: Vec<u8>,
-) -> io::Result<Answer> {
+async fn end_after(stage: Stage, id: i64, patience: Duration, frames: Vec<u8>) -> io::Result<Answer> {
     let mut client = stage.join(id).await?;
     client.send(&frames);
     client.finish().await;
-    Ok(Listener::new(id, patience)
-        .closing()
-        .to_frames(&mut client)
-        .await)
+    Ok(Listener::new(id, patience).closing().to_frames(&mut client).await)
 }
 
 async fn reset_after(stage: Stage, id: i64, frames: Vec<u8>) -> io::Result<Answer> {
@@ -227,10 +177,7 @@ async fn reset_after(stage: Stage, id: i64, frames: Vec<u8>) -> io::Result<Answe
 async fn ignore_close(stage: Stage, id: i64, patience: Duration) -> io::Result<Answer> {
     let mut client = stage.join(id).await?;
     client.send(&frame(FIN | BINARY, b"x"));
-    Ok(Listener::new(id, patience)
-        .closing()
-        .to_frames(&mut client)
-        .await)
+    Ok(Listener::new(id, patience).closing().to_frames(&mut client).await)
 }
 
 async fn leave_pongs(stage: Stage, id: i64, patience: Duration) -> io::Result<Answer> {
@@ -251,11 +198,7 @@ async fn flood(stage: &Stage) -> io::Result<()> {
         talker.send(&message);
         // A server that lets itself be held up does not give it back in time.
         let heard = timeout(stage.patience, async {
-            while talker
-                .frame()
-                .await
-                .is_ok_and(|frame| frame.payload.len() < FLOOD_MESSAGE)
-            {}
+            while talker.frame().await.is_ok_and(|frame| frame.payload.len() < FLOOD_MESSAGE) {}
         });
         if heard.await.is_err() {
             break;
@@ -293,18 +236,9 @@ async fn crowd(stage: Stage, id: i64, patience: Duration) -> io::Result<Answer> 
     flood(&stage).await?;
     let mut ends = JoinSet::new();
     for mut client in clients {
-        ends.spawn(async move {
-            timeout(patience + CLOSE_DEADLINE, client.end())
-                .await
-                .is_ok()
-        });
+        ends.spawn(async move { timeout(patience + CLOSE_DEADLINE, client.end()).await.is_ok() });
     }
-    let cut_off = ends
-        .join_all()
-        .await
-        .into_iter()
-        .filter(|ended| *ended)
-        .count();
+    let cut_off = ends.join_all().await.into_iter().filter(|ended| *ended).count();
     listener.note(match stage.crowd - cut_off {
         0 => "all are cut off".into(),
         left => format!("{left} of {} are kept", stage.crowd),

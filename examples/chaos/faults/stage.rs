@@ -45,9 +45,7 @@ impl Stage {
             method: "GET".into(),
             path: self.path.replace("{id}", client_id),
             version: "HTTP/1.1".into(),
-            headers: headers
-                .map(|(name, value)| (name.into(), value.into()))
-                .into(),
+            headers: headers.map(|(name, value)| (name.into(), value.into())).into(),
             behind: Vec::new(),
         }
     }
@@ -81,31 +79,19 @@ pub struct Request {
 
 impl Request {
     pub fn method(self, method: &str) -> Self {
-        Self {
-            method: method.into(),
-            ..self
-        }
+        Self { method: method.into(), ..self }
     }
 
     pub fn path(self, path: &str) -> Self {
-        Self {
-            path: path.into(),
-            ..self
-        }
+        Self { path: path.into(), ..self }
     }
 
     pub fn version(self, version: &str) -> Self {
-        Self {
-            version: version.into(),
-            ..self
-        }
+        Self { version: version.into(), ..self }
     }
 
     pub fn behind(self, bytes: &[u8]) -> Self {
-        Self {
-            behind: bytes.into(),
-            ..self
-        }
+        Self { behind: bytes.into(), ..self }
     }
 
     pub fn without(mut self, name: &str) -> Self {
@@ -125,17 +111,8 @@ impl Request {
     }
 
     pub fn bytes(&self) -> Vec<u8> {
-        let Self {
-            method,
-            path,
-            version,
-            headers,
-            behind,
-        } = self;
-        let lines: String = headers
-            .iter()
-            .map(|(name, value)| format!("{name}: {value}\r\n"))
-            .collect();
+        let Self { method, path, version, headers, behind } = self;
+        let lines: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
         let mut bytes = format!("{method} {path} {version}\r\n{lines}\r\n").into_bytes();
         bytes.extend(behind);
         bytes
