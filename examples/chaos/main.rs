@@ -3,6 +3,7 @@
 //!
 //! `cargo run --release --example chaos -- ws://127.0.0.1:8000/ws/{id}`
 
+#[allow(dead_code, reason = "its test uses the rest")]
 mod faults;
 mod report;
 

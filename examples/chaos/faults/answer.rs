@@ -73,7 +73,7 @@ impl Listener {
     }
 
     /// Listens from the response on, to the end. After a 101 the client asks whether the connection lives.
-    pub async fn to_response(mut self, client: &mut Client) -> Answer {
+    pub async fn hear_response(mut self, client: &mut Client) -> Answer {
         match timeout_at(self.begun + self.patience, client.response()).await {
             Err(_) => return self.silence(),
             Ok(Err(ended)) => self.note(words(ended)),
@@ -84,11 +84,11 @@ impl Listener {
                     _ => "101 with a wrong accept value",
                 });
                 client.send(&probe());
-                return self.to_frames(client).await;
+                return self.hear_frames(client).await;
             }
             Ok(Ok(Some(response))) => {
                 self.note(refusal(&response));
-                self.to_end(client).await;
+                self.hear_end(client).await;
             }
         }
         self.answer()
@@ -96,7 +96,7 @@ impl Listener {
 
     /// Listens to frames, to the end. Answers what a client has to answer: a Ping, a Close, and its own Ping's Pong with
     /// a Close.
-    pub async fn to_frames(mut self, client: &mut Client) -> Answer {
+    pub async fn hear_frames(mut self, client: &mut Client) -> Answer {
         loop {
             match timeout_at(self.begun + self.patience, client.frame()).await {
                 Err(_) => return self.silence(),
@@ -127,7 +127,7 @@ impl Listener {
     }
 
     /// Waits for the end of the stream.
-    pub async fn to_end(&mut self, client: &mut Client) {
+    pub async fn hear_end(&mut self, client: &mut Client) {
         let ended = timeout_at(self.begun + self.patience, client.end()).await;
         self.note(ended.map_or("kept open", words));
     }

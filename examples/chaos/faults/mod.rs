@@ -103,22 +103,22 @@ impl Fault {
                 let request = spoil(stage.request(&id.to_string()));
                 let mut client = Client::connect(stage.address).await?;
                 client.send(&request.bytes());
-                Ok(Listener::new(id, patience).to_response(&mut client).await)
+                Ok(Listener::new(id, patience).hear_response(&mut client).await)
             }
             Act::Bytes(bytes) => {
                 let mut client = Client::connect(stage.address).await?;
                 client.send(&bytes());
-                Ok(Listener::new(id, patience).to_response(&mut client).await)
+                Ok(Listener::new(id, patience).hear_response(&mut client).await)
             }
             Act::Frames(frames) => {
                 let mut client = stage.join(id).await?;
                 client.send(&[frames(), probe()].concat());
-                Ok(Listener::new(id, patience).to_frames(&mut client).await)
+                Ok(Listener::new(id, patience).hear_frames(&mut client).await)
             }
             Act::LastFrames(frames) => {
                 let mut client = stage.join(id).await?;
                 client.send(&frames());
-                Ok(Listener::new(id, patience).closing().to_frames(&mut client).await)
+                Ok(Listener::new(id, patience).closing().hear_frames(&mut client).await)
             }
             Act::Play(play) => play(stage.clone(), id, patience).await,
         }

@@ -119,13 +119,13 @@ async fn drip(client: &mut Client, bytes: &[u8]) {
 async fn trickle_request(stage: Stage, id: i64, patience: Duration) -> io::Result<Answer> {
     let mut client = Client::connect(stage.address).await?;
     drip(&mut client, &stage.request(&id.to_string()).bytes()).await;
-    Ok(Listener::new(id, patience).to_response(&mut client).await)
+    Ok(Listener::new(id, patience).hear_response(&mut client).await)
 }
 
 async fn fall_silent(stage: Stage, id: i64, patience: Duration, behind: &[u8]) -> io::Result<Answer> {
     let mut client = Client::connect(stage.address).await?;
     client.send(behind);
-    Ok(Listener::new(id, patience).to_response(&mut client).await)
+    Ok(Listener::new(id, patience).hear_response(&mut client).await)
 }
 
 async fn reset_before_101(stage: Stage, id: i64, patience: Duration) -> io::Result<Answer> {
@@ -148,7 +148,7 @@ async fn end_before_101(stage: Stage, id: i64, patience: Duration) -> io::Result
     client.send(&stage.request(&id.to_string()).bytes());
     client.finish().await;
     let mut listener = Listener::new(id, patience);
-    listener.to_end(&mut client).await;
+    listener.hear_end(&mut client).await;
     Ok(listener.answer())
 }
 
@@ -156,14 +156,14 @@ async fn trickle_frames(stage: Stage, id: i64, patience: Duration) -> io::Result
     let mut client = stage.join(id).await?;
     drip(&mut client, &text("drop by drop")).await;
     client.send(&probe());
-    Ok(Listener::new(id, patience).to_frames(&mut client).await)
+    Ok(Listener::new(id, patience).hear_frames(&mut client).await)
 }
 
 async fn end_after(stage: Stage, id: i64, patience: Duration, frames: Vec<u8>) -> io::Result<Answer> {
     let mut client = stage.join(id).await?;
     client.send(&frames);
     client.finish().await;
-    Ok(Listener::new(id, patience).closing().to_frames(&mut client).await)
+    Ok(Listener::new(id, patience).closing().hear_frames(&mut client).await)
 }
 
 async fn reset_after(stage: Stage, id: i64, frames: Vec<u8>) -> io::Result<Answer> {
@@ -177,7 +177,7 @@ async fn reset_after(stage: Stage, id: i64, frames: Vec<u8>) -> io::Result<Answe
 async fn ignore_close(stage: Stage, id: i64, patience: Duration) -> io::Result<Answer> {
     let mut client = stage.join(id).await?;
     client.send(&frame(FIN | BINARY, b"x"));
-    Ok(Listener::new(id, patience).closing().to_frames(&mut client).await)
+    Ok(Listener::new(id, patience).closing().hear_frames(&mut client).await)
 }
 
 async fn leave_pongs(stage: Stage, id: i64, patience: Duration) -> io::Result<Answer> {
@@ -187,7 +187,7 @@ async fn leave_pongs(stage: Stage, id: i64, patience: Duration) -> io::Result<An
     client.send(&probe());
     // What is not taken in this time is sent while the Pongs are read.
     let _ = timeout(LATE, client.flush()).await;
-    Ok(Listener::new(id, patience).to_frames(&mut client).await)
+    Ok(Listener::new(id, patience).hear_frames(&mut client).await)
 }
 
 /// One who says so much that whoever does not read is certainly too far behind, and hears himself meanwhile.
@@ -212,7 +212,7 @@ async fn read_late(stage: Stage, id: i64, patience: Duration) -> io::Result<Answ
     let mut client = stage.open(client, id).await?;
     flood(&stage).await?;
     client.send(&probe());
-    Ok(Listener::new(id, patience).to_frames(&mut client).await)
+    Ok(Listener::new(id, patience).hear_frames(&mut client).await)
 }
 
 async fn flood_unread(stage: Stage, id: i64, patience: Duration) -> io::Result<Answer> {
@@ -223,7 +223,7 @@ async fn flood_unread(stage: Stage, id: i64, patience: Duration) -> io::Result<A
     // A server that waits for the client to read takes no more.
     let _ = timeout(FLOOD_DEADLINE, client.flush()).await;
     client.send(&probe());
-    Ok(Listener::new(id, patience).to_frames(&mut client).await)
+    Ok(Listener::new(id, patience).hear_frames(&mut client).await)
 }
 
 async fn crowd(stage: Stage, id: i64, patience: Duration) -> io::Result<Answer> {
@@ -265,5 +265,5 @@ async fn ignore_ping(stage: Stage, id: i64, patience: Duration) -> io::Result<An
 async fn leave_unfinished(stage: Stage, id: i64, patience: Duration) -> io::Result<Answer> {
     let mut client = stage.join(id).await?;
     client.send(&frame(TEXT, b"x"));
-    Ok(Listener::new(id, patience).to_frames(&mut client).await)
+    Ok(Listener::new(id, patience).hear_frames(&mut client).await)
 }
