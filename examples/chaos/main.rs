@@ -143,7 +143,7 @@ async fn run(arguments: &Arguments) -> io::Result<bool> {
     progress("");
     let table = if arguments.markdown { report::markdown } else { report::plain };
     print!("{}", table(&rows, &alone));
-    Ok(rows.iter().all(|row| row.verdict == Verdict::Good))
+    Ok(rows.iter().all(|row| row.verdict.is_good()))
 }
 
 /// The progress line.
@@ -175,11 +175,12 @@ async fn row(arguments: &Arguments, stage: &Stage, fault: &Fault) -> io::Result<
     let losses = neighbours.finish().await;
     stop(server).await;
     let expected = answer.as_ref().is_ok_and(|answer| fault.expects(answer, stage));
-    let verdict = match (losses.none(), expected || !arguments.expect) {
-        (true, true) => Verdict::Good,
-        (true, false) => Verdict::Differs(fault.expected),
-        (false, _) if losses.unharmed() => Verdict::Delayed,
-        (false, _) => Verdict::Harmed,
+    let verdict = match losses.unharmed() {
+        false => Verdict::Harmed,
+        true if !losses.none() => Verdict::Delayed,
+        true if !arguments.expect => Verdict::Unharmed,
+        true if expected => Verdict::Good,
+        true => Verdict::Differs(fault.expected),
     };
     let (answer, took) = match answer {
         Ok(answer) => (answer.to_string(), answer.took),

@@ -16,7 +16,10 @@ pub struct Row {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
+    /// The answer is the expected one, and the neighbours lost nothing.
     Good,
+    /// Nothing was expected of the answer, and the neighbours lost nothing.
+    Unharmed,
     /// The answer is not the expected one.
     Differs(&'static str),
     /// The neighbours lost nothing but time.
@@ -26,9 +29,14 @@ pub enum Verdict {
 }
 
 impl Verdict {
+    pub fn is_good(&self) -> bool {
+        matches!(self, Self::Good | Self::Unharmed)
+    }
+
     fn words(&self) -> String {
         match self {
             Self::Good => "good".into(),
+            Self::Unharmed => "unharmed".into(),
             Self::Differs(expected) => format!("not as expected: {expected}"),
             Self::Delayed => "neighbours delayed".into(),
             Self::Harmed => "neighbours harmed".into(),
@@ -57,9 +65,9 @@ fn alone_line(alone: &Losses) -> String {
 }
 
 fn summary(rows: &[Row]) -> String {
-    let good = rows.iter().filter(|row| row.verdict == Verdict::Good).count();
     let harmed = rows.iter().filter(|row| matches!(row.verdict, Verdict::Harmed | Verdict::Delayed)).count();
-    format!("{} faults: {good} good, {harmed} that the neighbours felt", rows.len())
+    let differ = rows.iter().filter(|row| matches!(row.verdict, Verdict::Differs(_))).count();
+    format!("{} faults: the neighbours felt {harmed}, {differ} answers are not as expected", rows.len())
 }
 
 /// For a terminal.

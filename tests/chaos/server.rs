@@ -1,6 +1,8 @@
 //! A server in this process, on a port of its own, and a stage before it.
 
+use crate::DEADLINE;
 use crate::faults::stage::Stage;
+use crate::program::Program;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::thread::{JoinHandle, spawn};
@@ -10,9 +12,7 @@ use switchboard::limits::Limits;
 use switchboard::server::{Options, serve};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
-
-/// Long enough for a busy machine, short enough to wait for.
-pub const PATIENCE: Duration = Duration::from_secs(10);
+use tokio::time::{sleep, timeout};
 
 /// A running server, in a thread of its own.
 pub struct Server {
@@ -56,10 +56,27 @@ pub fn stage(address: SocketAddr, limits: &Limits) -> Stage {
         address,
         host: address.to_string(),
         path: "/ws/{id}".into(),
-        patience: PATIENCE,
+        patience: DEADLINE,
         ping_interval: limits.ping_interval.unwrap_or(Duration::MAX),
         max_backlog: limits.max_backlog,
         crowd: 20,
         ids: std::sync::Arc::default(),
     }
+}
+
+/// A stage before the program as it is run.
+pub fn program_stage(program: &Program) -> Stage {
+    stage(program.address, &Limits::default())
+}
+
+/// Waits until the program has only so many files open.
+#[cfg(target_os = "linux")]
+pub async fn files_closed(program: &Program, left: usize) {
+    let closed = async {
+        while program.open_files() > left {
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let waited = timeout(DEADLINE, closed).await;
+    assert!(waited.is_ok(), "{} files are open, not {left}", program.open_files());
 }

@@ -1,5 +1,6 @@
 //! Two healthy clients who chat while somebody else is in trouble, and what they lost by it.
 
+use super::answer::words;
 use super::frame::{CLOSE, Frame, TEXT, close, text};
 use super::stage::Stage;
 use super::{client::Client, frame};
@@ -19,6 +20,9 @@ const AFTERWARDS: usize = 5;
 /// A delay above this is harm. On an idle machine it is well below a millisecond.
 const LONGEST_DELAY: Duration = Duration::from_millis(500);
 
+/// What a neighbour says last.
+const BYE: &str = "bye";
+
 /// Two neighbours, chatting.
 pub struct Neighbours {
     over: watch::Sender<bool>,
@@ -32,6 +36,8 @@ struct Heard {
     said: Vec<Instant>,
     /// Who said the how-manieth, and when it came.
     heard: Vec<(i64, usize, Instant)>,
+    /// How many have said all they had to say.
+    byes: usize,
     /// How the connection ended before its time.
     thrown_out: Option<String>,
 }
@@ -87,7 +93,7 @@ async fn chat(mut client: Client, id: i64, ids: [i64; 2], over: watch::Receiver<
         tokio::select! {
             frame = client.frame() => match frame {
                 Ok(frame) => heard.take(&frame, ids, &mut client),
-                Err(ended) => heard.thrown_out = heard.thrown_out.or(Some(format!("{ended:?}"))),
+                Err(ended) => heard.thrown_out = heard.thrown_out.or(Some(words(ended).into())),
             },
             _ = pace.tick() => {
                 client.send(&text(&heard.said.len().to_string()));
@@ -101,13 +107,11 @@ async fn chat(mut client: Client, id: i64, ids: [i64; 2], over: watch::Receiver<
             last = heard.said.len() + AFTERWARDS;
         }
     }
-    client.send(&text("bye"));
+    client.send(&text(BYE));
     let rest = async {
-        let mut byes = 0;
-        while byes < ids.len()
+        while heard.byes < ids.len()
             && let Ok(frame) = client.frame().await
         {
-            byes += usize::from(ids.iter().any(|id| said_by(*id, &frame) == Some("bye")));
             heard.take(&frame, ids, &mut client);
         }
     };
@@ -127,13 +131,15 @@ fn said_by(id: i64, frame: &Frame) -> Option<&str> {
 impl Heard {
     fn take(&mut self, frame: &Frame, ids: [i64; 2], client: &mut Client) {
         if frame.is(CLOSE) {
-            self.thrown_out = Some(format!("Close {:?}", frame.close_code().unwrap_or(0)));
+            self.thrown_out = Some(format!("Close {}", frame.close_code().unwrap_or(0)));
         } else if frame.is(frame::PING) {
             client.send(&frame::frame(frame::FIN | frame::PONG, &frame.payload));
         }
         for id in ids {
-            if let Some(number) = said_by(id, frame).and_then(|text| text.parse().ok()) {
-                self.heard.push((id, number, Instant::now()));
+            match said_by(id, frame).map(|text| (text, text.parse())) {
+                Some((_, Ok(number))) => self.heard.push((id, number, Instant::now())),
+                Some((BYE, _)) => self.byes += 1,
+                _ => {}
             }
         }
     }

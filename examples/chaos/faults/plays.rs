@@ -123,9 +123,10 @@ async fn trickle_request(stage: Stage, id: i64, patience: Duration) -> io::Resul
 }
 
 async fn fall_silent(stage: Stage, id: i64, patience: Duration, behind: &[u8]) -> io::Result<Answer> {
+    let listener = Listener::new(id, patience);
     let mut client = Client::connect(stage.address).await?;
     client.send(behind);
-    Ok(Listener::new(id, patience).hear_response(&mut client).await)
+    Ok(listener.hear_response(&mut client).await)
 }
 
 async fn reset_before_101(stage: Stage, id: i64, patience: Duration) -> io::Result<Answer> {
