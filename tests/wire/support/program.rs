@@ -91,6 +91,16 @@ impl Program {
         kib.parse::<usize>().unwrap() * 1024
     }
 
+    /// Lets it have only so many files open from now on.
+    #[allow(dead_code, reason = "tests/chaos uses it")]
+    #[cfg(target_os = "linux")]
+    pub fn limit_open_files(&self, most: usize) {
+        let process = rustix::process::Pid::from_child(&self.child);
+        let most = Some(most as u64);
+        let limit = rustix::process::Rlimit { current: most, maximum: most };
+        rustix::process::prlimit(Some(process), rustix::process::Resource::Nofile, limit).unwrap();
+    }
+
     /// How many files it has open, sockets among them.
     #[cfg(target_os = "linux")]
     pub fn open_files(&self) -> usize {

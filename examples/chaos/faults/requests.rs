@@ -1,0 +1,79 @@
+//! What can be wrong before the upgrade, in one request.
+
+use super::frame::text;
+use super::{Act, Fault};
+
+const REFUSED: &str = "400, end of stream";
+
+/// What a good handshake leads to: the connection lives, and closes in order when it is asked to.
+const LIVES: &str = "101, Close 1000, end of stream";
+
+pub fn faults() -> Vec<Fault> {
+    let fault = |name, spoil, expected| Fault::new(name, Act::Request(spoil), expected);
+    let bytes = |name, bytes, expected| Fault::new(name, Act::Bytes(bytes), expected);
+    vec![
+        fault("POST", |r| r.method("POST"), "405 (Allow: GET), end of stream"),
+        fault("no Upgrade", |r| r.without("Upgrade").without("Connection"), "426 (Upgrade: websocket), end of stream"),
+        fault("Upgrade to something else", |r| r.with("Upgrade", "h2c"), "426 (Upgrade: websocket), end of stream"),
+        fault(
+            "Connection: notupgrade",
+            |r| r.with("Connection", "notupgrade"),
+            "426 (Upgrade: websocket), end of stream",
+        ),
+        fault("HTTP/1.0", |r| r.version("HTTP/1.0"), "505, end of stream"),
+        fault("Connection: keep-alive, UPGRADE", |r| r.with("Connection", "keep-alive, UPGRADE"), LIVES),
+        fault("Connection over two lines", |r| r.with("Connection", "keep-alive").and("Connection", "upgrade"), LIVES),
+        fault(
+            "no version",
+            |r| r.without("Sec-WebSocket-Version"),
+            "426 (Upgrade: websocket, Sec-WebSocket-Version: 13), end of stream",
+        ),
+        fault(
+            "version 12",
+            |r| r.with("Sec-WebSocket-Version", "12"),
+            "426 (Upgrade: websocket, Sec-WebSocket-Version: 13), end of stream",
+        ),
+        fault("no key", |r| r.without("Sec-WebSocket-Key"), REFUSED),
+        fault("two keys", |r| r.and("Sec-WebSocket-Key", "AQIDBAUGBwgJCgsMDQ4PEA=="), REFUSED),
+        fault("a key that is not base64", |r| r.with("Sec-WebSocket-Key", "?"), REFUSED),
+        fault("a key of 13 bytes", |r| r.with("Sec-WebSocket-Key", "SGVsbG8sIHdvcmxkIQ=="), REFUSED),
+        fault("no Host", |r| r.without("Host"), REFUSED),
+        fault("a foreign Host", |r| r.with("Host", "evil.example"), "421, end of stream"),
+        fault("a foreign Origin", |r| r.and("Origin", "https://evil.example"), "403, end of stream"),
+        fault("Origin: null", |r| r.and("Origin", "null"), "403, end of stream"),
+        fault("/ws/abc", |r| with_id(r, "abc"), REFUSED),
+        fault("/ws/", |r| with_id(r, ""), REFUSED),
+        fault("an id of 20 digits", |r| with_id(r, "99999999999999999999"), REFUSED),
+        fault("an unknown path", |r| r.path("/nowhere"), "404, end of stream"),
+        fault("100 headers", |r| (0..100).fold(r, |r, n| r.and(&format!("X-{n}"), "x")), "431, end of stream"),
+        fault("a header of 20,000 bytes", |r| r.and("X", &"x".repeat(20_000)), "431, end of stream"),
+        fault("a URI of 70,000 bytes", |r| r.path(&format!("/{}", "x".repeat(70_000))), "431, end of stream"),
+        fault("a body on the upgrade", |r| r.and("Content-Length", "5").behind(b"hello"), REFUSED),
+        fault(
+            "a chunked body on the upgrade",
+            |r| r.and("Transfer-Encoding", "chunked").behind(b"5\r\nhello\r\n0\r\n\r\n"),
+            REFUSED,
+        ),
+        fault(
+            "a frame in the handshake's packet",
+            |r| r.behind(&text("early")),
+            "101, message \"early\", Close 1000, end of stream",
+        ),
+        bytes("garbage", || b"\x00\xff garbage \r\n\r\n".to_vec(), REFUSED),
+        bytes("a TLS hello", tls_hello, REFUSED),
+    ]
+}
+
+/// A request whose path ends with another client id.
+fn with_id(request: super::Request, client_id: &str) -> super::Request {
+    let path = request.path.trim_end_matches(|c: char| c.is_ascii_digit());
+    let path = format!("{path}{client_id}");
+    request.path(&path)
+}
+
+/// What a browser sends first to `wss://`: a record that holds the beginning of a ClientHello.
+fn tls_hello() -> Vec<u8> {
+    let mut hello = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03".to_vec();
+    hello.extend((0..506u16).map(|n| (n % 251) as u8));
+    hello
+}
