@@ -207,10 +207,7 @@ impl Connection {
         let seat = match purpose {
             Purpose::Chat { client_id, member } => {
                 member.open(writer);
-                if trace.is_watched() {
-                    let members = member.members();
-                    trace.step(|| Event::Joined { members });
-                }
+                trace.joined(member.members());
                 Seat::Room { member, says: format!("Client #{client_id} says: ").into() }
             }
             Purpose::Echo => Seat::Alone(writer),
@@ -364,7 +361,7 @@ impl Connection {
             Seat::Alone(writer) => Some(writer),
             Seat::Room { member, .. } => {
                 let left = member.leave();
-                self.trace.step(|| Event::Left { members: left.members });
+                self.trace.left(left.members);
                 self.bytes_out += left.bytes;
                 // The frame that was begun comes before all others.
                 let own = std::mem::replace(&mut self.own, left.rest.into());

@@ -71,7 +71,7 @@ pub struct Step {
     pub connection: u64,
     /// The id that its client calls itself by, once known.
     pub client_id: Option<i64>,
-    /// The time since it was accepted. None if nobody watched then.
+    /// The time since it was accepted.
     pub elapsed: Option<Duration>,
     /// What happened.
     pub event: Event,
@@ -445,7 +445,7 @@ pub struct Lifecycle {
 struct State {
     steps: u64,
     watchers: Vec<Watcher>,
-    /// The connections that were accepted while somebody watched.
+    /// What every connection's steps have in common.
     trails: BTreeMap<u64, Trail>,
     second: Option<Instant>,
     steps_in_second: u32,
@@ -464,6 +464,8 @@ struct Watcher {
 struct Trail {
     accepted: Instant,
     client_id: Option<i64>,
+    /// Whether it has a place in the list.
+    joined: bool,
 }
 
 impl Lifecycle {
@@ -476,10 +478,14 @@ impl Lifecycle {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Begins to watch. `id` is for [`unwatch`](Self::unwatch); the queue is bounded.
+    /// Begins to watch: first come those who are in the list already. `id` is for [`unwatch`](Self::unwatch); the queue is bounded.
     pub fn watch(&self, id: u64) -> mpsc::Receiver<Seen> {
         let (queue, seen) = mpsc::channel(VIEWER_QUEUE);
-        self.state().watchers.push(Watcher { id, queue, missed: 0, stuck: None });
+        let mut state = self.state();
+        let mut watcher = Watcher { id, queue, missed: 0, stuck: None };
+        state.introduce(&mut watcher);
+        state.watchers.push(watcher);
+        drop(state);
         self.watched.store(true, Ordering::Relaxed);
         seen
     }
@@ -501,7 +507,6 @@ impl Lifecycle {
     fn settle(&self, state: &mut State) {
         if state.watchers.is_empty() {
             self.watched.store(false, Ordering::Relaxed);
-            state.trails.clear();
         }
     }
 
@@ -519,26 +524,37 @@ impl Lifecycle {
 
     /// A connection was accepted.
     pub fn accepted(&self, connection: u64) {
-        if self.is_watched() {
-            self.state().trails.insert(connection, Trail { accepted: Instant::now(), client_id: None });
-            self.step(connection, || Event::Accepted);
-        }
+        let trail = Trail { accepted: Instant::now(), client_id: None, joined: false };
+        self.state().trails.insert(connection, trail);
+        self.step(connection, || Event::Accepted);
     }
 
     /// A connection's client says who it is.
     pub fn named(&self, connection: u64, client_id: i64) {
-        if self.is_watched()
-            && let Some(trail) = self.state().trails.get_mut(&connection)
-        {
+        if let Some(trail) = self.state().trails.get_mut(&connection) {
             trail.client_id = Some(client_id);
         }
     }
 
+    /// A connection has its place in the list, of so many.
+    pub fn joined(&self, connection: u64, members: usize) {
+        if let Some(trail) = self.state().trails.get_mut(&connection) {
+            trail.joined = true;
+        }
+        self.step(connection, || Event::Joined { members });
+    }
+
+    /// A connection gave its place back; so many remain.
+    pub fn left(&self, connection: u64, members: usize) {
+        if let Some(trail) = self.state().trails.get_mut(&connection) {
+            trail.joined = false;
+        }
+        self.step(connection, || Event::Left { members });
+    }
+
     /// A connection is over: no step comes after this.
     pub fn forget(&self, connection: u64) {
-        if self.is_watched() {
-            self.state().trails.remove(&connection);
-        }
+        self.state().trails.remove(&connection);
     }
 
     /// Something happened. `event` is called only if somebody watches and can take it.
@@ -562,20 +578,34 @@ impl Lifecycle {
 }
 
 impl State {
+    /// Tells a new watcher who is in the list.
+    fn introduce(&mut self, watcher: &mut Watcher) {
+        let present: Vec<u64> =
+            self.trails.iter().filter(|(_, trail)| trail.joined).map(|(number, _)| *number).collect();
+        for connection in &present {
+            let step = self.stamp(*connection, Event::Joined { members: present.len() });
+            watcher.give(&step);
+        }
+    }
+
+    fn stamp(&mut self, connection: u64, event: Event) -> Seen {
+        self.steps += 1;
+        let trail = self.trails.get(&connection);
+        Seen::Step(Arc::new(Step {
+            id: self.steps,
+            connection,
+            client_id: trail.and_then(|trail| trail.client_id),
+            elapsed: trail.map(|trail| trail.accepted.elapsed()),
+            event,
+        }))
+    }
+
     fn take(&mut self, connection: u64, most: u32, event: impl FnOnce() -> Event) {
         if !self.has_room(most) {
             return;
         }
         self.steps_in_second += 1;
-        self.steps += 1;
-        let trail = self.trails.get(&connection);
-        let step = Seen::Step(Arc::new(Step {
-            id: self.steps,
-            connection,
-            client_id: trail.and_then(|trail| trail.client_id),
-            elapsed: trail.map(|trail| trail.accepted.elapsed()),
-            event: event(),
-        }));
+        let step = self.stamp(connection, event());
         for watcher in &mut self.watchers {
             watcher.give(&step);
         }

@@ -210,10 +210,8 @@ async fn accept(server: Arc<Shared>, listener: TcpListener, runtimes: Arc<[Handl
             },
         };
         let part = usize::try_from(number).unwrap_or(0) % runtimes.len();
-        server.lifecycle.accepted(number);
-        let record = server.lifecycle.is_watched().then(Record::default);
         let upgrade = RefCell::new(None);
-        let visit = Visit { server: Arc::clone(&server), number, peer, part, full, record, upgrade };
+        let visit = Visit { server: Arc::clone(&server), number, peer, part, full, record: None, upgrade };
         if part == 0 {
             tokio::spawn(serve_http(socket, visit, permit));
         } else if let Ok(socket) = socket.into_std() {
@@ -229,9 +227,11 @@ async fn accept(server: Arc<Shared>, listener: TcpListener, runtimes: Arc<[Handl
 }
 
 /// The part of a connection that is HTTP: one request, one response.
-async fn serve_http(socket: TcpStream, visit: Visit, permit: OwnedSemaphorePermit) {
+async fn serve_http(socket: TcpStream, mut visit: Visit, permit: OwnedSemaphorePermit) {
     let server = Arc::clone(&visit.server);
     let number = visit.number;
+    server.lifecycle.accepted(number);
+    visit.record = server.lifecycle.is_watched().then(Record::default);
     let who = format!("connection {number}, {}", visit.peer);
     // A small write goes out at once: a turn is one write already.
     if let Err(error) = socket.set_nodelay(true) {

@@ -16,7 +16,8 @@ use bytes::Bytes;
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use hyper::header::{
-    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HOST, HeaderValue, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS,
+    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, HeaderValue, RETRY_AFTER,
+    X_CONTENT_TYPE_OPTIONS,
 };
 use hyper::service::Service;
 use hyper::{Method, Request, Response, StatusCode, Version};
@@ -136,10 +137,20 @@ fn unavailable(fault: &str) -> Refusal {
     }
 }
 
+/// What the page may do: run its own script and style, known by their SHA-256, and talk to this server. A test tells the
+/// hashes when the page has changed.
+const PAGE_POLICY: &str = "default-src 'none'; \
+    script-src 'sha256-EZIat3xbA6+Ld0WkmMSgC7Ggb2ALFRfQq6BvrrAKEoY='; \
+    style-src 'sha256-sh91u9ImP6Pm4mpXTxWCzNiI9uues0h8MxXzZ3DRocs='; \
+    connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
 fn page() -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(Bytes::from_static(PAGE.as_bytes())));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(PAGE_POLICY));
+    // Another version of the program has another page.
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
 }
@@ -283,5 +294,32 @@ impl Service<Request<Incoming>> for Visit {
         self.log(&request, &answer);
         let answer = answer.unwrap_or_else(|refusal| refusal.response(request.headers()).map(Either::Left));
         ready(Ok(last(answer, request.version())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use base64::Engine;
+    use base64::alphabet::STANDARD;
+    use base64::engine::general_purpose::{GeneralPurpose, PAD};
+    use sha2::{Digest, Sha256};
+
+    /// The text of the page's one element of this name.
+    fn element(name: &str) -> &'static str {
+        let (open, close) = (format!("<{name}>"), format!("</{name}>"));
+        let (_, rest) = PAGE.split_once(&open).expect("the page has the element");
+        let (text, rest) = rest.split_once(&close).expect("the element ends");
+        assert!(!rest.contains(&format!("<{name}")), "one element, so that one hash will do");
+        text
+    }
+
+    #[test]
+    fn the_policy_lets_the_pages_own_script_and_style_run() {
+        for name in ["script", "style"] {
+            let hash = GeneralPurpose::new(&STANDARD, PAD).encode(Sha256::digest(element(name)));
+            let source = format!("{name}-src 'sha256-{hash}'");
+            assert!(PAGE_POLICY.contains(&source), "the page has changed, its policy needs {source}");
+        }
     }
 }

@@ -37,6 +37,16 @@ impl Trace {
         self.lifecycle.is_watched()
     }
 
+    /// The connection has its place in the list, of so many.
+    pub fn joined(&self, members: usize) {
+        self.lifecycle.joined(self.connection, members);
+    }
+
+    /// The connection gave its place back; so many remain.
+    pub fn left(&self, members: usize) {
+        self.lifecycle.left(self.connection, members);
+    }
+
     /// Something happened.
     pub fn step(&self, event: impl FnOnce() -> Event) {
         self.lifecycle.step(self.connection, event);
