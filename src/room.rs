@@ -713,8 +713,9 @@ mod tests {
                     let frame = text("meanwhile");
                     say(&room, &frame);
                     said.extend(frame);
-                    // The log goes back to the slowest place, no further.
-                    assert_eq!(log_length(&room) as u64, slow.behind());
+                    // The log goes back to the batch of the slowest place, no further.
+                    let beyond = log_length(&room) as u64 - slow.behind();
+                    assert!(beyond < 1300, "{beyond} bytes more than the slowest needs");
                 }
             }
             assert!(heard == said);

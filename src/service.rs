@@ -139,7 +139,7 @@ fn unavailable(fault: &str) -> Refusal {
 
 /// What the page may do: run its own script and style, known by their SHA-256, and talk to this server. A test tells the
 /// hashes when the page has changed.
-const PAGE_POLICY: &str = "default-src 'none'; \
+pub const PAGE_POLICY: &str = "default-src 'none'; \
     script-src 'sha256-EZIat3xbA6+Ld0WkmMSgC7Ggb2ALFRfQq6BvrrAKEoY='; \
     style-src 'sha256-sh91u9ImP6Pm4mpXTxWCzNiI9uues0h8MxXzZ3DRocs='; \
     connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";

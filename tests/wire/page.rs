@@ -4,14 +4,13 @@ use crate::support::client::Client;
 use crate::support::neighbours::beside_neighbours;
 use crate::support::server::Server;
 use switchboard::server::Options;
-
-const PAGE: &str = include_str!("../../index.html");
+use switchboard::service::{PAGE, PAGE_POLICY};
 
 /// The head of the response that carries the page, up to its `date`.
 fn page_head(version: &str) -> String {
     format!(
         "{version} 200 OK\r\ncontent-type: text/html; charset=utf-8\r\n\
-         x-content-type-options: nosniff\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+         content-security-policy: {PAGE_POLICY}\r\ncache-control: no-cache\r\nx-content-type-options: nosniff\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
         PAGE.len()
     )
 }
