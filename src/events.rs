@@ -4,6 +4,7 @@
 //! `name: value`, escaped. That is as easy to parse as JSON for a page, and easier to read on a terminal; it needs no
 //! library on either side.
 
+use crate::frame::count;
 use crate::lifecycle::{Lifecycle, Seen, Step, milliseconds};
 use bytes::Bytes;
 use hyper::body::{Body, Frame};
@@ -11,7 +12,7 @@ use std::convert::Infallible;
 use std::fmt::Write;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use tokio::sync::mpsc;
 
 /// The body of the response: it ends when the watch does.
@@ -50,17 +51,24 @@ impl Body for Events {
             return Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(greeting.as_bytes())))));
         }
         loop {
-            let event = match ready!(self.seen.poll_recv(context)) {
-                None => return Poll::Ready(None),
-                Some(Seen::Step(step)) if step.connection == self.id => continue,
-                Some(Seen::Step(step)) => event(&step),
-                Some(Seen::Missed(steps)) => {
-                    format!("event: missed\ndata: at least {steps} steps were left out\ndata: steps: {steps}\n\n")
-                }
+            let event = match self.seen.poll_recv(context) {
+                Poll::Ready(None) => return Poll::Ready(None),
+                Poll::Ready(Some(Seen::Step(step))) if step.connection == self.id => continue,
+                Poll::Ready(Some(Seen::Step(step))) => event(&step),
+                Poll::Ready(Some(Seen::Missed(steps))) => missed(steps),
+                // He has caught up. The next step may be long in coming.
+                Poll::Pending => match self.lifecycle.take_missed(self.id) {
+                    0 => return Poll::Pending,
+                    steps => missed(steps),
+                },
             };
             return Poll::Ready(Some(Ok(Frame::data(event.into()))));
         }
     }
+}
+
+fn missed(steps: u64) -> String {
+    format!("event: missed\ndata: at least {} left out\ndata: steps: {steps}\n\n", count(steps, "step"))
 }
 
 /// One step as an event.
