@@ -96,3 +96,79 @@ fn event(step: &Step) -> String {
     text.push('\n');
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lifecycle::Event;
+    use crate::limits::{FRAME_STEPS_PER_SECOND, STEPS_PER_SECOND};
+    use std::task::Waker;
+
+    /// The next data, if there is some.
+    fn next(events: &mut Events) -> Poll<Option<String>> {
+        let frame = Pin::new(events).poll_frame(&mut Context::from_waker(Waker::noop()));
+        frame.map(|frame| frame.map(|Ok(frame)| String::from_utf8_lossy(frame.data_ref().expect("data")).into_owned()))
+    }
+
+    fn ready(events: &mut Events) -> String {
+        match next(events) {
+            Poll::Ready(Some(text)) => text,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_step_is_an_event_with_a_line_to_read_and_lines_to_parse() {
+        let elapsed = Some(std::time::Duration::from_micros(1_234_567));
+        let step = |client_id, elapsed, event| Step { id: 7, connection: 3, client_id, elapsed, event };
+        assert_eq!(
+            event(&step(Some(-1), elapsed, Event::Joined { members: 2 })),
+            "id: 7\nevent: loop\ndata: #3 client -1 +1234.567 ms  joined the list, 2 there now (RFC 6455 4.2.2: OPEN)\n\
+             data: step: joined\ndata: connection: 3\ndata: client: -1\ndata: ms: 1234.567\n\
+             data: rfc: RFC 6455 4.2.2: OPEN\ndata: members: 2\n\n"
+        );
+        // A head's line ends would end the event's.
+        assert_eq!(
+            event(&step(None, None, Event::Request(b"GET / HTTP/1.1\r\n\r\n\n\"".to_vec()))),
+            "id: 7\nevent: http\ndata: #3  request, as it stood on the wire (RFC 6455 4.1)\n\
+             data: step: request\ndata: connection: 3\ndata: rfc: RFC 6455 4.1\n\
+             data: bytes: GET / HTTP/1.1\\r\\n\\r\\n\\n\\\"\n\n"
+        );
+    }
+
+    #[test]
+    fn a_viewer_is_greeted_sees_the_others_steps_and_is_forgotten() {
+        let lifecycle = Arc::new(Lifecycle::default());
+        let mut events = Events::watch(&lifecycle, 5);
+        assert_eq!(ready(&mut events), ": what happens on this server, step by step\nretry: 2000\n\n");
+        assert_eq!(next(&mut events), Poll::Pending);
+        lifecycle.step(5, || Event::Accepted);
+        assert_eq!(next(&mut events), Poll::Pending, "its own are not shown");
+        lifecycle.step(6, || Event::Accepted);
+        assert!(ready(&mut events).contains("data: #6  TCP accepted"));
+        assert_eq!(lifecycle.viewers(), 1);
+        drop(events);
+        assert_eq!(lifecycle.viewers(), 0);
+        let mut events = Events::watch(&lifecycle, 5);
+        lifecycle.end();
+        ready(&mut events);
+        assert_eq!(next(&mut events), Poll::Ready(None));
+    }
+
+    #[test]
+    fn who_has_caught_up_is_told_what_he_missed_without_waiting_for_the_next_step() {
+        let lifecycle = Arc::new(Lifecycle::default());
+        let mut events = Events::watch(&lifecycle, 5);
+        ready(&mut events);
+        for _ in 0..STEPS_PER_SECOND {
+            lifecycle.frame_step(6, || Event::Accepted);
+        }
+        for _ in 0..FRAME_STEPS_PER_SECOND {
+            ready(&mut events);
+        }
+        let missed = STEPS_PER_SECOND - FRAME_STEPS_PER_SECOND;
+        let told = format!("event: missed\ndata: at least {missed} steps left out\ndata: steps: {missed}\n\n");
+        assert_eq!(ready(&mut events), told);
+        assert_eq!(next(&mut events), Poll::Pending);
+    }
+}

@@ -267,3 +267,22 @@ impl Signals {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lifecycle_is_shown_where_every_address_is_loopback_or_when_told() {
+        let lifecycle = |arguments: &[&str]| match parse(lexopt::Parser::from_args(arguments), 1) {
+            Ok(Command::Serve(Arguments { options, .. })) => options.lifecycle,
+            _ => panic!("{arguments:?}"),
+        };
+        assert!(lifecycle(&[]));
+        assert!(lifecycle(&["--host", "127.0.0.2", "--host", "::1"]));
+        assert!(!lifecycle(&["--host", "0.0.0.0"]));
+        assert!(!lifecycle(&["--host", "127.0.0.1", "--host", "::"]));
+        assert!(lifecycle(&["--host", "0.0.0.0", "--lifecycle", "on"]));
+        assert!(!lifecycle(&["--lifecycle", "off"]));
+    }
+}

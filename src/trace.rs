@@ -169,3 +169,65 @@ pub fn frames_in(bytes: &[u8]) -> Vec<FrameView> {
     Spectator::default().see(bytes, |frame| frames.push(frame));
     frames
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::tests::masked;
+    use crate::lifecycle::Seen;
+    use tokio::sync::mpsc::Receiver;
+
+    fn names(seen: &mut Receiver<Seen>) -> Vec<&'static str> {
+        let step = |seen| match seen {
+            Seen::Step(step) => step.event.name(),
+            Seen::Missed(_) => "missed",
+        };
+        std::iter::from_fn(|| seen.try_recv().ok().map(step)).collect()
+    }
+
+    #[test]
+    fn a_watch_begins_where_a_message_begins() {
+        let lifecycle = Arc::new(Lifecycle::default());
+        let mut trace = Trace::new(Arc::clone(&lifecycle), 1);
+        let frame = masked(0x81, b"Hello");
+        trace.came(&frame[..3], true);
+        let mut seen = lifecycle.watch(9);
+        // The rest of a frame whose beginning nobody saw.
+        trace.came(&frame[3..], false);
+        assert!(names(&mut seen).is_empty());
+        trace.came(&frame, true);
+        assert_eq!(names(&mut seen), ["frame-in"]);
+        trace.came(&frame[..3], true);
+        assert!(names(&mut seen).is_empty());
+        trace.came(&frame[3..], false);
+        assert_eq!(names(&mut seen), ["frame-in"]);
+        // What was half seen when the last one went is not made sense of later.
+        trace.came(&frame[..3], true);
+        lifecycle.end();
+        trace.came(&frame[3..], false);
+        let mut seen = lifecycle.watch(9);
+        trace.came(&frame, true);
+        assert_eq!(names(&mut seen), ["frame-in"]);
+    }
+
+    #[test]
+    fn each_half_of_the_closing_handshake_is_told_once() {
+        let lifecycle = Arc::new(Lifecycle::default());
+        let mut seen = lifecycle.watch(9);
+        let mut trace = Trace::new(Arc::clone(&lifecycle), 1);
+        let closing = Closing::ByClient(None);
+        trace.begun(None);
+        trace.done(None);
+        for _ in 0..2 {
+            trace.begun(Some(&closing));
+            trace.done(Some(&closing));
+        }
+        assert_eq!(names(&mut seen), ["close", "close-answer"]);
+        trace.closed(&End::Silence);
+        drop(trace);
+        lifecycle.step(1, || Event::Accepted);
+        let Ok(Seen::Step(_)) = seen.try_recv() else { panic!("tcp-closed") };
+        let Ok(Seen::Step(step)) = seen.try_recv() else { panic!("accepted") };
+        assert_eq!(step.elapsed, None, "it is forgotten");
+    }
+}

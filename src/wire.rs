@@ -103,3 +103,19 @@ impl AsyncWrite for Wire {
         Pin::new(&mut self.socket).poll_shutdown(context)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_keeps_a_heads_worth_and_no_more() {
+        let record = Record::default();
+        record.with(|(read, _)| Record::keep(read, b"GET "));
+        record.with(|(read, _)| Record::keep(read, &[b'x'; 2 * MAX_HEAD_SIZE]));
+        record.with(|(read, _)| Record::keep(read, b"more"));
+        assert_eq!(record.read().len(), MAX_HEAD_SIZE);
+        assert!(record.read().starts_with(b"GET xxx"));
+        assert_eq!(record.written(), b"");
+    }
+}
