@@ -1,5 +1,8 @@
 //! 6. One connection's life (phases 3 and 4): socket to protocol to room, and back.
 //!
+//! In the RFC: the connection is OPEN from the 101 on (RFC 6455 4.1), CLOSING from the first Close frame on (7.1.3), CLOSED at
+//! the end of TCP (7.1.4).
+//!
 //! A connection is one task. In the event loop (`Connection::converse`) it takes what its socket holds, hands it to the
 //! protocol, and what was said to the room. However that ends, it leaves the room and finishes the closing handshake
 //! (`Connection::close`): the server closes TCP first (RFC 6455 7.1.1), and reads to the end, so that no reset

@@ -1,5 +1,17 @@
 //! 4. Frames (RFC 6455 5.2): where one begins and ends, and the rules that its header obeys.
 //!
+//! On the wire, the text `hi`: from a client `81 82 37 fa 21 3d 5f 93`, from a server `81 02 68 69`.
+//!
+//! ```text
+//! 81           1... ....  FIN: the last frame of its message (5.4)
+//!              .000 ....  RSV1 to RSV3: for extensions, and there is none here
+//!              .... 0001  opcode: 0 continuation, 1 text, 2 binary, 8 Close, 9 Ping, 10 Pong
+//! 82           1... ....  MASK: a client's frame always, a server's never (5.1)
+//!              .000 0010  payload length; 126: it stands in the next 2 bytes, 127: in the next 8
+//! 37 fa 21 3d             masking key, if MASK is set (5.3)
+//! 5f 93                   payload: each byte xor one of the key
+//! ```
+//!
 //! [`Frames`] walks over the bytes of one client and never looks at a payload. It stops at the header that breaks a
 //! rule, before its payload has come and before anything is allocated for it. Unmasking, joining fragments and checking
 //! UTF-8 are tungstenite's, see [`protocol`](crate::protocol).

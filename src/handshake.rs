@@ -1,5 +1,8 @@
 //! 3. The opening handshake (phase 2): RFC 6455 4.2, as a pure function.
 //!
+//! On the wire: `Upgrade: websocket` and `Sec-WebSocket-Key` come, `101 Switching Protocols` and `Sec-WebSocket-Accept` go.
+//! Behind the empty line that ends the 101, the same TCP connection carries frames in both directions.
+//!
 //! Headers in, [`Accept`] or [`Rejection`] out; no socket, no async. [`accept`] is one guard per item of RFC 6455 4.2.1,
 //! in the RFC's order. An `Accept` can't be made in any other way, so whoever holds one has a request that passed them
 //! all. A `Rejection` knows its own [`Refusal`].

@@ -1,12 +1,15 @@
 //! 5. The protocol without I/O (phase 3): bytes in, messages and bytes out.
 //!
+//! In the RFC: messages are one or more frames (RFC 6455 5.4), text is UTF-8 (5.6, 8.1), a Ping gets a Pong (5.5.2), a Close
+//! gets a Close (5.5.1), and whoever breaks a rule is failed (7.1.7).
+//!
 //! [`Protocol`] is given what was read and says what to write; it never sees a socket, so every rule can be tried
 //! without one. Its contract: **each call takes all of its input**, and any split of a client's bytes into inputs gives the
 //! same messages and the same bytes out.
 //!
 //! Frames are decoded by tungstenite's [`WebSocketContext`], over a stream in memory that is empty, not ended, when the
 //! input is used up. The context lives only while a message is half read: an idle connection has none. One kind of frame
-//! is so common and so plain that it does not need one: a whole text message, see [`Protocol::take_whole_messages`].
+//! is so common and so plain that it does not need one: a whole text message, see `Protocol::take_whole_messages`.
 
 use crate::frame::{Failure, Frames, Stop, unmask, whole_text_frame};
 use crate::limits::UNFINISHED_MESSAGE_AGE;

@@ -1,5 +1,7 @@
 //! 7. The room: the mutex-guarded connection list, and the broadcast.
 //!
+//! The RFC knows two peers, and how one sends to the other (RFC 6455 6.1). What makes a chat of them is here.
+//!
 //! The room is a stream of bytes, the frames that were broadcast, one after the other; server frames are not masked, so
 //! they are the same for everyone. A member has a *place* in it: the next byte it gets.
 //!

@@ -1,5 +1,8 @@
 //! 1. The server: accepts TCP connections, serves HTTP/1.1 on each (phase 1), and hands it on when it is upgraded.
 //!
+//! On the wire: TCP's own handshake (RFC 9293 3.5), then the head of a request, which is lines of text up to an empty one
+//! (RFC 9112 2.1). A WebSocket begins as this (RFC 6455 1.2), so that both can live on one port.
+//!
 //! A connection carries one request: the page, a refusal, or an upgrade. hyper reads the request and writes the response;
 //! then the socket comes back out of hyper, with what it had read too far, and goes to
 //! [`connection::live`] in a task of its own.

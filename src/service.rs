@@ -1,5 +1,8 @@
 //! 2. One request (phase 1): a hand-written hyper service that routes it.
 //!
+//! On the wire: `GET /ws/42 HTTP/1.1`. The path says what the connection is to become (RFC 6455 3 and 4.1, item 2 of the
+//! request); whether it may is the [`handshake`](crate::handshake)'s to say.
+//!
 //! `/` is the page, `/ws/{client_id}` and `/echo` begin a WebSocket, everything else is refused. An upgrade is left in
 //! [`Visit::upgrade`]; the server takes it from there once the 101 is on the wire.
 

@@ -6,7 +6,7 @@ use crate::support::frame::says;
 use crate::viewer::Viewer;
 use std::io::Read;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use switchboard::limits::{EXCHANGE_DEADLINE, FRAME_STEPS_PER_SECOND};
 
 /// More messages than a second has steps for.
@@ -77,5 +77,5 @@ fn a_viewer_that_never_reads_is_dropped_and_the_chat_goes_on() {
             some => buffer += some,
         }
     }
-    assert!(read.elapsed() < DEADLINE + Duration::from_secs(1), "it still gets events, after {buffer} bytes");
+    panic!("it still has its place, after {buffer} bytes");
 }
