@@ -6,7 +6,7 @@
 //!
 //! Frames are decoded by tungstenite's [`WebSocketContext`], over a stream in memory that is empty, not ended, when the
 //! input is used up. The context lives only while a message is half read: an idle connection has none. One kind of frame
-//! is so common and so plain that it does not need one: a whole text message, see [`Protocol::take_whole_messages`].
+//! is so common and so plain that it does not need one: a whole text message, see `Protocol::take_whole_messages`.
 
 use crate::frame::{Failure, Frames, Stop, unmask, whole_text_frame};
 use crate::limits::UNFINISHED_MESSAGE_AGE;
