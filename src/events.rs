@@ -5,6 +5,7 @@
 //! library on either side.
 
 use crate::lifecycle::{Lifecycle, Seen, Step, milliseconds};
+use crate::limits::HEARTBEAT;
 use bytes::Bytes;
 use hyper::body::{Body, Frame};
 use std::convert::Infallible;
@@ -13,6 +14,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use tokio::sync::mpsc;
+use tokio::time::{Instant, Interval, interval_at};
 
 /// The body of the response: it ends when the watch does.
 #[derive(Debug)]
@@ -21,12 +23,16 @@ pub struct Events {
     id: u64,
     seen: mpsc::Receiver<Seen>,
     greeted: bool,
+    /// Says something when nothing happens, for only a write shows that a viewer is gone.
+    heartbeat: Interval,
 }
 
 impl Events {
     /// Watches from now on. `id` is the number of the viewer's own connection; that one's steps are not shown.
     pub fn watch(lifecycle: &Arc<Lifecycle>, id: u64) -> Self {
-        Self { lifecycle: Arc::clone(lifecycle), id, seen: lifecycle.watch(id), greeted: false }
+        let seen = lifecycle.watch(id);
+        let heartbeat = interval_at(Instant::now() + HEARTBEAT, HEARTBEAT);
+        Self { lifecycle: Arc::clone(lifecycle), id, seen, greeted: false, heartbeat }
     }
 }
 
@@ -50,7 +56,11 @@ impl Body for Events {
             return Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(greeting.as_bytes())))));
         }
         loop {
-            let event = match ready!(self.seen.poll_recv(context)) {
+            let Poll::Ready(seen) = self.seen.poll_recv(context) else {
+                ready!(self.heartbeat.poll_tick(context));
+                return Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(b": nothing happens\n\n")))));
+            };
+            let event = match seen {
                 None => return Poll::Ready(None),
                 Some(Seen::Step(step)) if step.connection == self.id => continue,
                 Some(Seen::Step(step)) => event(&step),

@@ -98,6 +98,9 @@ pub const VIEWER_QUEUE: usize = 4096;
 /// How many may watch `GET /lifecycle` at a time.
 pub const MOST_VIEWERS: usize = 16;
 
+/// The silence after which a viewer of `GET /lifecycle` is sent a comment.
+pub const HEARTBEAT: Duration = Duration::from_secs(15);
+
 /// How much of a frame's payload is shown, in bytes.
 pub const SHOWN_PAYLOAD: usize = 48;
 

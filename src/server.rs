@@ -279,6 +279,8 @@ async fn serve_http(socket: TcpStream, mut visit: Visit, permit: OwnedSemaphoreP
     let mut http = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(REQUEST_DEADLINE)
+        // A client may end its side of TCP right after its request, and still read.
+        .half_close(true)
         .max_headers(MAX_HEADERS)
         .max_header_size(MAX_HEAD_SIZE)
         .serve_connection(TokioIo::new(wire), visit);

@@ -251,7 +251,7 @@ impl Visit {
             return Err(lifecycle_off());
         }
         if request.method() != Method::GET {
-            return Err(read_only(request.method()));
+            return Err(Refusal { headers: vec![(ALLOW, "GET")], ..read_only(request.method()) });
         }
         if self.server.lifecycle.viewers() >= limits::MOST_VIEWERS {
             return Err(unavailable("enough are watching"));
