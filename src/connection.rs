@@ -339,7 +339,9 @@ impl Connection {
     /// Frames for this client alone stand in the output, behind the first `before` bytes.
     fn note_own(&mut self, before: usize) {
         self.bytes_out += (self.own.len() - before) as u64;
+        self.trace.begun(self.protocol.closing());
         self.trace.goes(&self.own, before);
+        self.trace.done(self.protocol.closing());
     }
 
     /// The server closes, for this reason.
@@ -359,9 +361,6 @@ impl Connection {
 
     /// Leaves the room, and ends the connection in order (phase 4).
     async fn close(mut self, end: Option<End>) -> Life {
-        if let Some(closing) = self.protocol.closing() {
-            self.trace.closing(closing);
-        }
         if let Some(End::EndOfStream) = end {
             // It may have ended only its own side, and still read.
             let before = self.own.len();
@@ -438,6 +437,7 @@ impl Farewell<'_> {
                 self.trace.came(read.filled(), self.protocol.is_between_messages());
             }
             self.protocol.receive(read.filled(), Instant::now(), &mut self.own, |_, _| Ok(()));
+            self.trace.done(self.protocol.closing());
             Poll::Ready(Ok(read.filled().is_empty()))
         })
     }

@@ -4,6 +4,7 @@
 //! `name: value`, escaped. That is as easy to parse as JSON for a page, and easier to read on a terminal; it needs no
 //! library on either side.
 
+use crate::frame::count;
 use crate::lifecycle::{Lifecycle, Seen, Step, milliseconds};
 use crate::limits::HEARTBEAT;
 use bytes::Bytes;
@@ -56,21 +57,27 @@ impl Body for Events {
             return Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(greeting.as_bytes())))));
         }
         loop {
-            let Poll::Ready(seen) = self.seen.poll_recv(context) else {
-                ready!(self.heartbeat.poll_tick(context));
-                return Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(b": nothing happens\n\n")))));
-            };
-            let event = match seen {
-                None => return Poll::Ready(None),
-                Some(Seen::Step(step)) if step.connection == self.id => continue,
-                Some(Seen::Step(step)) => event(&step),
-                Some(Seen::Missed(steps)) => {
-                    format!("event: missed\ndata: at least {steps} steps were left out\ndata: steps: {steps}\n\n")
-                }
+            let event = match self.seen.poll_recv(context) {
+                Poll::Ready(None) => return Poll::Ready(None),
+                Poll::Ready(Some(Seen::Step(step))) if step.connection == self.id => continue,
+                Poll::Ready(Some(Seen::Step(step))) => event(&step),
+                Poll::Ready(Some(Seen::Missed(steps))) => missed(steps),
+                // He has caught up. The next step may be long in coming.
+                Poll::Pending => match self.lifecycle.take_missed(self.id) {
+                    0 => {
+                        ready!(self.heartbeat.poll_tick(context));
+                        ": nothing happens\n\n".into()
+                    }
+                    steps => missed(steps),
+                },
             };
             return Poll::Ready(Some(Ok(Frame::data(event.into()))));
         }
     }
+}
+
+fn missed(steps: u64) -> String {
+    format!("event: missed\ndata: at least {} left out\ndata: steps: {steps}\n\n", count(steps, "step"))
 }
 
 /// One step as an event.

@@ -4,11 +4,13 @@
 //! text from clients is escaped before it gets here. A terminal that is held up holds up nobody: the steps it can't take are left
 //! out, and it says so.
 
-use crate::frame::{FrameView, hex};
+use crate::frame::{FrameView, count, escape, hex};
 use crate::lifecycle::{Event, Lifecycle, Phase, Seen, Step, TERMINAL, milliseconds};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
 use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
 
 /// Prints steps until the watch ends.
 ///
@@ -20,7 +22,7 @@ pub fn start(lifecycle: &Lifecycle) -> io::Result<JoinHandle<()>> {
         && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
         && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
     Builder::new().name("explain".into()).spawn(move || {
-        let mut terminal = Terminal { colour, last: None };
+        let mut terminal = Terminal::new(colour);
         while let Some(seen) = seen.blocking_recv() {
             let text = terminal.draw(&seen);
             let mut stdout = io::stdout().lock();
@@ -32,13 +34,22 @@ pub fn start(lifecycle: &Lifecycle) -> io::Result<JoinHandle<()>> {
     })
 }
 
+/// The width of a heading, in columns.
+const WIDTH: usize = 100;
+
+/// The columns that a headline has before the RFC's section comes. All but messages and reasons have room in it.
+const HEADLINE: usize = 57;
+
+/// How many connections' phases are remembered.
+const KNOWN_PHASES: usize = 1024;
+
 /// Draws steps as lines of text.
 #[derive(Debug, Default)]
 pub struct Terminal {
     /// Whether colours may be used.
     pub colour: bool,
-    /// The connection and phase of the last line.
-    last: Option<(u64, Phase)>,
+    /// The phases that connections are in, for a heading where one enters the next.
+    phases: BTreeMap<u64, Phase>,
 }
 
 #[derive(Clone, Copy)]
@@ -50,33 +61,59 @@ enum Paint {
     Phase(Phase),
 }
 
+/// A time in 10 columns.
+fn short(time: Duration) -> String {
+    if time < Duration::from_secs(10) { milliseconds(time) } else { format!("{:.3} s", time.as_secs_f64()) }
+}
+
+fn sign_paint(event: &Event) -> Paint {
+    match event {
+        Event::Check { passed: true, .. } => Paint::Good,
+        Event::Check { passed: false, .. } => Paint::Bad,
+        Event::FrameIn(_) | Event::FrameOut(_) => Paint::Bold,
+        _ => Paint::Dim,
+    }
+}
+
 impl Terminal {
     /// A terminal with colours or without.
     pub fn new(colour: bool) -> Self {
-        Self { colour, last: None }
+        Self { colour, phases: BTreeMap::new() }
     }
 
     /// The lines for what was seen.
     pub fn draw(&mut self, seen: &Seen) -> String {
         match seen {
-            Seen::Missed(steps) => self.paint(Paint::Bad, &format!("… at least {steps} steps were left out …")) + "\n",
+            Seen::Missed(steps) => {
+                self.paint(Paint::Bad, &format!("… at least {} left out …", count(*steps, "step"))) + "\n"
+            }
             Seen::Step(step) => self.step(step),
         }
     }
 
     fn step(&mut self, step: &Step) -> String {
         let mut text = String::new();
-        let phase = step.event.phase();
-        if self.last != Some((step.connection, phase)) {
-            self.last = Some((step.connection, phase));
+        let before = self.phases.get(&step.connection).copied();
+        // A connection never goes back a phase: the Close frames belong to the fourth, a refusal to the second.
+        let phase = step.event.phase().max(before.unwrap_or(Phase::Http));
+        if before != Some(phase) {
+            self.phases.insert(step.connection, phase);
             text.push_str(&self.heading(step, phase));
         }
-        let time =
-            step.elapsed.map_or_else(|| "            ".into(), |elapsed| format!("{:>12}", milliseconds(elapsed)));
-        let rfc = self.paint(Paint::Dim, &format!("  {}", step.event.rfc()));
-        let _ = writeln!(text, "{} {time}  {}{rfc}", self.whose(step), self.headline(&step.event));
+        let whose = self.paint(Paint::Phase(phase), &format!("#{:<3}", step.connection));
+        if self.phases.len() > KNOWN_PHASES {
+            // The oldest: it is long over, or else it just gets its heading once more.
+            self.phases.pop_first();
+        }
+        let time = format!("{:>10}", step.elapsed.map_or_else(String::new, short));
+        let headline = Self::headline(&step.event);
+        let gap = " ".repeat(HEADLINE.saturating_sub(headline.chars().count()) + 2);
+        let (sign, words) = headline.split_at(headline.find(' ').unwrap_or(0));
+        let sign = self.paint(sign_paint(&step.event), sign);
+        let rfc = self.paint(Paint::Dim, step.event.rfc());
+        let _ = writeln!(text, "{whose} {time}  {sign}{words}{gap}{rfc}");
         for line in self.details(&step.event) {
-            let _ = writeln!(text, "{}               {line}", self.whose(step));
+            let _ = writeln!(text, "{whose} {:10}  {line}", "");
         }
         text
     }
@@ -87,24 +124,25 @@ impl Terminal {
             Phase::Http => "phase 1: HTTP",
             Phase::Upgrade => "phase 2: upgrade, the opening handshake",
             Phase::Loop => "phase 3: event loop",
-            Phase::Termination => "phase 4: termination, the closing handshake",
+            Phase::Termination => "phase 4: termination",
         };
         let title = format!("── {title} ── connection {}{client} ", step.connection);
-        let rule = "─".repeat(78_usize.saturating_sub(title.chars().count()));
+        let rule = "─".repeat(WIDTH.saturating_sub(title.chars().count()));
         self.paint(Paint::Phase(phase), &format!("{title}{rule}")) + "\n"
     }
 
-    fn whose(&self, step: &Step) -> String {
-        self.paint(Paint::Phase(step.event.phase()), &format!("#{:<3}", step.connection))
-    }
-
-    fn headline(&self, event: &Event) -> String {
+    fn headline(event: &Event) -> String {
         match event {
-            Event::Check { rule, sent, passed: true } => format!("{} {rule}  {sent}", self.paint(Paint::Good, "✓")),
-            Event::Check { rule, sent, passed: false } => format!("{} {rule}  {sent}", self.paint(Paint::Bad, "✗")),
-            Event::FrameIn(frame) => format!("{} {frame}", self.paint(Paint::Bold, "← frame in:")),
-            Event::FrameOut(frame) => format!("{} {frame}", self.paint(Paint::Bold, "→ frame out:")),
-            other => other.headline(),
+            // What has passed needs no name before its value: the rule has it.
+            Event::Check { rule, sent, passed: true, .. } => {
+                format!("✓ {rule:<29}  {}", sent.split_once(": ").map_or(&**sent, |(_, value)| value))
+            }
+            Event::Check { rule, sent, passed: false, .. } => format!("✗ {rule:<29}  {sent}"),
+            Event::FrameIn(frame) => format!("← frame in: {frame}"),
+            Event::FrameOut(frame) => format!("→ frame out: {frame}"),
+            Event::Key { key, .. } => format!("· key: {key}"),
+            Event::JoinedKey(_) => "· key and GUID joined:".into(),
+            other => format!("· {}", other.headline()),
         }
     }
 
@@ -112,9 +150,13 @@ impl Terminal {
         match event {
             Event::Request(head) | Event::Response(head) | Event::Switching(head) => String::from_utf8_lossy(head)
                 .lines()
-                .map(|line| format!("{} {}", self.paint(Paint::Dim, "│"), line.escape_debug()).trim_end().to_owned())
+                .map(|line| {
+                    format!("{} {}", self.paint(Paint::Dim, "│"), escape(line.as_bytes())).trim_end().to_owned()
+                })
                 .collect(),
             Event::FrameIn(frame) | Event::FrameOut(frame) => self.frame(frame),
+            Event::Key { nonce, .. } => vec![format!("  16 bytes: {nonce}")],
+            Event::JoinedKey(text) => vec![format!("  {text}")],
             _ => Vec::new(),
         }
     }
@@ -146,11 +188,20 @@ impl Terminal {
             vec![self.paint(Paint::Dim, names.join(" ").trim_end()), values.join(" ").trim_end().to_owned()];
         if !frame.payload().is_empty() {
             if key.is_some() {
-                lines.push(format!("{} {}", self.paint(Paint::Dim, "masked"), hex(&frame.masked())));
+                lines.extend(self.bytes("masked", &frame.masked()));
             }
-            lines.push(format!("{} {}", self.paint(Paint::Dim, "clear "), hex(frame.payload())));
+            lines.extend(self.bytes("clear ", frame.payload()));
         }
         lines
+    }
+
+    /// Bytes in lines that a terminal has room for, the first with their name.
+    fn bytes(&self, name: &str, bytes: &[u8]) -> Vec<String> {
+        let line = |(index, bytes)| {
+            let name = if index == 0 { self.paint(Paint::Dim, name) } else { " ".repeat(name.len()) };
+            format!("{name} {}", hex(bytes))
+        };
+        bytes.chunks(24).enumerate().map(line).collect()
     }
 
     fn paint(&self, paint: Paint, text: &str) -> String {

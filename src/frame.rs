@@ -395,9 +395,9 @@ impl FrameView {
     fn text(&self) -> String {
         match (self.opcode(), self.payload.as_slice()) {
             (8, [high, low, reason @ ..]) => {
-                format!("{} {}", u16::from_be_bytes([*high, *low]), String::from_utf8_lossy(reason).escape_debug())
+                format!("{} {}", u16::from_be_bytes([*high, *low]), escape(reason))
             }
-            (_, payload) => String::from_utf8_lossy(payload).escape_debug().to_string(),
+            (_, payload) => escape(payload),
         }
     }
 }
@@ -406,8 +406,19 @@ impl Display for FrameView {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let more = if self.is_final() { "" } else { ", more to come" };
         let cut = if self.length() > self.payload.len() as u64 { "…" } else { "" };
-        write!(f, "{} of {} bytes{more}: \"{}{cut}\"", self.name(), self.length(), self.text())
+        write!(f, "{} of {}{more}: \"{}{cut}\"", self.name(), count(self.length(), "byte"), self.text())
     }
+}
+
+/// A client's bytes as text, safe for a terminal: what stands between double quotes, and is whole.
+pub fn escape(bytes: &[u8]) -> String {
+    // An apostrophe needs no escape there, and is in every other message.
+    String::from_utf8_lossy(bytes).escape_debug().to_string().replace("\\'", "'")
+}
+
+/// A number of things, for instance `1 byte` or `2 bytes`.
+pub fn count(number: u64, thing: &str) -> String {
+    format!("{number} {thing}{}", if number == 1 { "" } else { "s" })
 }
 
 /// Bytes in hex, for instance `81 05 48`.
@@ -756,7 +767,7 @@ pub(crate) mod tests {
         assert_eq!(shown(&masked(0x88, b"\x03\xe8bye\n")), r#"close of 6 bytes: "1000 bye\n""#);
         assert_eq!(shown(&masked(0x88, b"")), "close of 0 bytes: \"\"");
         assert_eq!(shown(&masked(0x89, b"")), "ping of 0 bytes: \"\"");
-        assert_eq!(shown(&masked(0x8a, b"p")), "pong of 1 bytes: \"p\"");
+        assert_eq!(shown(&masked(0x8a, b"p")), "pong of 1 byte: \"p\"");
         assert_eq!(shown(&masked(0x83, b"")), "reserved of 0 bytes: \"\"");
     }
 

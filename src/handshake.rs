@@ -139,7 +139,7 @@ fn length_announced(headers: &HeaderMap) -> bool {
 }
 
 /// The lines of a header field as they were sent, escaped.
-fn sent(headers: &HeaderMap, name: &HeaderName) -> String {
+pub fn sent(headers: &HeaderMap, name: &HeaderName) -> String {
     let mut lines = String::new();
     for line in headers.get_all(name) {
         let _ = write!(lines, "{}{name}: {}", if lines.is_empty() { "" } else { " | " }, quote(line.as_bytes()));
@@ -204,16 +204,16 @@ pub enum Rejection {
     Body,
 }
 
-/// The checks of [`accept`], in their order, with the header field that each looks at.
-const CHECKS: [(&str, Option<HeaderName>); 8] = [
-    ("the method is GET (item 1)", None),
-    ("HTTP/1.1 or higher (item 1)", None),
-    ("Host is there (item 2)", Some(HOST)),
-    ("Upgrade has websocket (item 3)", Some(UPGRADE)),
-    ("Connection has Upgrade (item 4)", Some(CONNECTION)),
-    ("one Sec-WebSocket-Key of 16 bytes (item 5)", Some(SEC_WEBSOCKET_KEY)),
-    ("Sec-WebSocket-Version is 13 (item 6)", Some(SEC_WEBSOCKET_VERSION)),
-    ("no body follows", Some(CONTENT_LENGTH)),
+/// The checks of [`accept`], in their order: where each stands, and the header field that it looks at.
+const CHECKS: [(&str, &str, Option<HeaderName>); 8] = [
+    ("the method is GET", "RFC 6455 4.2.1, item 1", None),
+    ("HTTP/1.1 or higher", "RFC 6455 4.2.1, item 1", None),
+    ("Host is there", "RFC 6455 4.2.1, item 2", Some(HOST)),
+    ("Upgrade has websocket", "RFC 6455 4.2.1, item 3", Some(UPGRADE)),
+    ("Connection has Upgrade", "RFC 6455 4.2.1, item 4", Some(CONNECTION)),
+    ("Sec-WebSocket-Key of 16 bytes", "RFC 6455 4.2.1, item 5", Some(SEC_WEBSOCKET_KEY)),
+    ("Sec-WebSocket-Version is 13", "RFC 6455 4.2.1, item 6", Some(SEC_WEBSOCKET_VERSION)),
+    ("no body follows", "RFC 6455 4.1", Some(CONTENT_LENGTH)),
 ];
 
 /// One check of the opening handshake, for those who watch.
@@ -221,6 +221,8 @@ const CHECKS: [(&str, Option<HeaderName>); 8] = [
 pub struct Checked {
     /// What it asks for.
     pub rule: &'static str,
+    /// Where that stands.
+    pub rfc: &'static str,
     /// What it looked at, escaped.
     pub sent: String,
     /// Whether the request passed.
@@ -235,13 +237,14 @@ pub fn checks(
     outcome: &Result<Accept, Rejection>,
 ) -> impl Iterator<Item = Checked> {
     let failed = outcome.as_ref().err().map_or(CHECKS.len(), Rejection::check);
-    CHECKS.iter().enumerate().take(failed + 1).map(move |(index, (rule, header))| {
+    CHECKS.iter().enumerate().take(failed + 1).map(move |(index, (rule, rfc, header))| {
         let sent = match (index, header) {
+            (7, _) if headers.contains_key(TRANSFER_ENCODING) => sent(headers, &TRANSFER_ENCODING),
             (_, Some(header)) => sent(headers, header),
             (0, None) => quote(method.as_str().as_bytes()),
             (_, None) => format!("{version:?}"),
         };
-        Checked { rule, sent, passed: index < failed }
+        Checked { rule, rfc, sent, passed: index < failed }
     })
 }
 

@@ -6,7 +6,7 @@
 //! what it can't take is left out and counted, so it holds up nobody; cookies, credentials and addresses never get into a
 //! step.
 
-use crate::frame::FrameView;
+use crate::frame::{FrameView, count, escape};
 use crate::limits::{FRAME_STEPS_PER_SECOND, STEPS_PER_SECOND, VIEWER_QUEUE};
 use crate::refusal::quote;
 use std::collections::BTreeMap;
@@ -90,6 +90,8 @@ pub enum Event {
     Check {
         /// What it asks for.
         rule: &'static str,
+        /// Where that stands.
+        rfc: &'static str,
         /// What it looked at, escaped.
         sent: String,
         /// Whether the request passed it.
@@ -220,21 +222,22 @@ impl Event {
             Self::Accepted => "RFC 9293 3.5",
             Self::Request(_) => "RFC 6455 4.1",
             Self::Response(_) => "RFC 9110 15",
-            Self::Check { .. } => "RFC 6455 4.2.1",
+            Self::Check { rfc, .. } => rfc,
             Self::Key { .. } => "RFC 6455 4.2.1, item 5",
             Self::JoinedKey(_) | Self::Digest(_) | Self::Accept(_) => "RFC 6455 4.2.2, item 5.4",
             Self::Switching(_) => "RFC 6455 4.2.2, item 5",
-            Self::Joined { .. } => "RFC 6455 4.2.2: the connection is OPEN",
+            Self::Joined { .. } => "RFC 6455 4.2.2: OPEN",
             Self::FrameIn(_) => "RFC 6455 5.2, 5.3",
-            Self::FrameOut(_) => "RFC 6455 5.2, 5.1: a server must not mask",
+            Self::FrameOut(_) => "RFC 6455 5.2, 5.1",
             Self::Fragment { .. } => "RFC 6455 5.4",
             Self::Broadcast { .. } => "RFC 6455 6.1",
             Self::Ping(_) => "RFC 6455 5.5.2",
             Self::Pong(..) => "RFC 6455 5.5.3",
-            Self::Close(..) => "RFC 6455 7.1.2",
-            Self::CloseAnswer(_) => "RFC 6455 7.1.3",
+            Self::Close(..) => "RFC 6455 7.1.3: CLOSING",
+            Self::CloseAnswer(_) => "RFC 6455 5.5.1",
             Self::TcpClosed(_) => "RFC 6455 7.1.1",
-            Self::Left { .. } | Self::Life { .. } => "RFC 6455 7.1.4: the connection is CLOSED",
+            Self::Left { .. } => "RFC 6455 7.1",
+            Self::Life { .. } => "RFC 6455 7.1.4: CLOSED",
         }
     }
 
@@ -244,7 +247,7 @@ impl Event {
             Self::Accepted => "TCP accepted".into(),
             Self::Request(_) => "request, as it stood on the wire".into(),
             Self::Response(_) => "response, as it was written".into(),
-            Self::Check { rule, passed, sent } => {
+            Self::Check { rule, passed, sent, .. } => {
                 format!("{rule}: {} ({sent})", if *passed { "passed" } else { "REFUSED" })
             }
             Self::Key { key, nonce } => format!("key {key}: 16 bytes {nonce}"),
@@ -255,9 +258,12 @@ impl Event {
             Self::Joined { members } => format!("joined the list, {members} there now"),
             Self::FrameIn(frame) => format!("frame in: {frame}"),
             Self::FrameOut(frame) => format!("frame out: {frame}"),
-            Self::Fragment { fragments, bytes } => format!("message so far: {fragments} fragments, {bytes} bytes"),
+            Self::Fragment { fragments, bytes } => {
+                format!("message so far: {}, {}", count(*fragments, "fragment"), count(*bytes, "byte"))
+            }
             Self::Broadcast { members, bytes, behind } => {
-                format!("broadcast: {bytes} bytes to each of {members} members, {behind} behind")
+                let (bytes, members) = (count(*bytes as u64, "byte"), count(*members as u64, "member"));
+                format!("broadcast: {bytes} to each of {members}, {behind} behind")
             }
             Self::Ping(by) => format!("Ping by the {by}"),
             Self::Pong(by, None) => format!("Pong by the {by}"),
@@ -268,7 +274,9 @@ impl Event {
             Self::Left { members } => format!("left the list, {members} remain"),
             Self::Life { messages, bytes_in, bytes_out, lasted } => {
                 format!(
-                    "its life: {messages} messages, {bytes_in} bytes in, {bytes_out} out, {:.1} s",
+                    "its life: {}, {} in, {bytes_out} out, {:.1} s",
+                    count(*messages, "message"),
+                    count(*bytes_in, "byte"),
                     lasted.as_secs_f64()
                 )
             }
@@ -281,7 +289,7 @@ impl Event {
             Self::Accepted => Vec::new(),
             Self::Request(head) => vec![("bytes", escape(head))],
             Self::Response(head) | Self::Switching(head) => vec![("status", status(head)), ("bytes", escape(head))],
-            Self::Check { rule, sent, passed } => vec![
+            Self::Check { rule, sent, passed, .. } => vec![
                 ("rule", (*rule).into()),
                 ("sent", sent.clone()),
                 ("result", if *passed { "passed" } else { "refused" }.into()),
@@ -323,6 +331,7 @@ pub fn milliseconds(time: Duration) -> String {
 fn close_in_words(close: &Option<(u16, String)>) -> String {
     match close {
         None => "without a code".into(),
+        Some((code, reason)) if reason.is_empty() => format!("{code} {}", meaning(*code)),
         Some((code, reason)) => format!("{code} {}, \"{reason}\"", meaning(*code)),
     }
 }
@@ -355,19 +364,14 @@ pub fn meaning(code: u16) -> &'static str {
     }
 }
 
-/// Bytes as text, escaped but whole.
-fn escape(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).escape_debug().to_string()
-}
-
 /// The status in the first line of a response.
 fn status(head: &[u8]) -> String {
     head.split(|byte| *byte == b' ').nth(1).map_or_else(String::new, quote)
 }
 
 /// Header fields that belong to the handshake. All others are none of a viewer's business: cookies, credentials,
-/// addresses of clients behind a proxy.
-const VISIBLE: [&str; 14] = [
+/// addresses of clients behind a proxy. Nor is `Sec-WebSocket-Protocol`: pages that can't set header fields send tokens in it.
+const VISIBLE: [&str; 13] = [
     "host",
     "upgrade",
     "connection",
@@ -375,7 +379,6 @@ const VISIBLE: [&str; 14] = [
     "sec-websocket-key",
     "sec-websocket-version",
     "sec-websocket-extensions",
-    "sec-websocket-protocol",
     "sec-websocket-accept",
     "content-type",
     "content-length",
@@ -384,13 +387,13 @@ const VISIBLE: [&str; 14] = [
     "date",
 ];
 
-/// The head of a message of HTTP as it stood on the wire, but for the query and the values of header fields that are not
-/// the handshake's: `...` stands for those.
+/// The head of a message of HTTP as it stood on the wire, but for the query, an address that is more than a path, and the
+/// values of header fields that are not the handshake's: `...` stands for those.
 pub fn visible_head(bytes: &[u8]) -> Vec<u8> {
     let end = bytes.windows(4).position(|window| window == b"\r\n\r\n").map_or(bytes.len(), |end| end + 4);
     let mut visible = Vec::with_capacity(end);
     for (index, line) in bytes[..end].split_inclusive(|byte| *byte == b'\n').enumerate() {
-        let cut = if index == 0 { query(line) } else { hidden_value(line) };
+        let cut = if index == 0 { hidden_target(line) } else { hidden_value(line) };
         match cut {
             None => visible.extend_from_slice(line),
             Some((start, end)) => {
@@ -403,11 +406,18 @@ pub fn visible_head(bytes: &[u8]) -> Vec<u8> {
     visible
 }
 
-/// Where the query of a request line stands.
-fn query(line: &[u8]) -> Option<(usize, usize)> {
-    let start = line.iter().position(|byte| *byte == b'?')? + 1;
-    let end = line.iter().rposition(|byte| *byte == b' ').filter(|end| *end >= start)?;
-    Some((start, end))
+/// Where that part of a request line stands that is not to be seen: the query, or a target that is no path, for it may
+/// have credentials in it (RFC 9112 3.2.2). A status line has none.
+fn hidden_target(line: &[u8]) -> Option<(usize, usize)> {
+    if line.starts_with(b"HTTP/") {
+        return None;
+    }
+    let target = line.iter().position(|byte| *byte == b' ')? + 1;
+    let end = line.iter().rposition(|byte| *byte == b' ').filter(|end| *end >= target);
+    let end = end.unwrap_or(line.trim_ascii_end().len());
+    let path = line.get(target..end)?;
+    let start = if path.starts_with(b"/") { path.iter().position(|byte| b"?#".contains(byte))? + 1 } else { 0 };
+    Some((target + start, end))
 }
 
 /// Where the value of a header line stands that is not to be seen. A line without a name is hidden as a whole.
@@ -519,7 +529,16 @@ impl Lifecycle {
     pub fn stuck(&self, id: u64) -> Option<Duration> {
         let state = self.state();
         let watcher = state.watchers.iter().find(|watcher| watcher.id == id)?;
-        Some(watcher.stuck.map_or(Duration::ZERO, |since| since.elapsed()))
+        // Who has made room since has taken something, even if nothing has come for him since.
+        let stuck = watcher.stuck.filter(|_| watcher.queue.capacity() == 0);
+        Some(stuck.map_or(Duration::ZERO, |since| since.elapsed()))
+    }
+
+    /// How many steps a watcher has missed that he has not been told of; now he is.
+    pub fn take_missed(&self, id: u64) -> u64 {
+        let mut state = self.state();
+        let watcher = state.watchers.iter_mut().find(|watcher| watcher.id == id);
+        watcher.map_or(0, |watcher| std::mem::take(&mut watcher.missed))
     }
 
     /// A connection was accepted.
@@ -628,7 +647,7 @@ impl State {
 impl Watcher {
     fn give(&mut self, step: &Seen) {
         if self.missed > 0 && self.queue.try_send(Seen::Missed(self.missed)).is_ok() {
-            self.missed = 0;
+            (self.missed, self.stuck) = (0, None);
         }
         if self.missed == 0 && self.queue.try_send(step.clone()).is_ok() {
             self.stuck = None;

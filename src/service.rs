@@ -6,7 +6,7 @@
 use crate::connection::Purpose;
 use crate::events::Events;
 use crate::frame::hex;
-use crate::handshake::{Accept, Checked, Computation, Rejection, accept, checks, decode_key};
+use crate::handshake::{Accept, Checked, Computation, Rejection, accept, checks, decode_key, sent};
 use crate::lifecycle::{Event, visible_head};
 use crate::limits;
 use crate::refusal::{Refusal, quote};
@@ -16,7 +16,7 @@ use bytes::Bytes;
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use hyper::header::{
-    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, HeaderValue, RETRY_AFTER,
+    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, HeaderValue, ORIGIN, RETRY_AFTER,
     X_CONTENT_TYPE_OPTIONS,
 };
 use hyper::service::Service;
@@ -104,6 +104,16 @@ fn read_only(method: &Method) -> Refusal {
         headers: vec![(ALLOW, "GET, HEAD")],
         fault: "this is only to be read".into(),
         rule: "RFC 9110 15.5.6: the methods here are GET and HEAD",
+        sent: quote(method.as_str().as_bytes()),
+    }
+}
+
+fn endless(method: &Method) -> Refusal {
+    Refusal {
+        status: StatusCode::METHOD_NOT_ALLOWED,
+        headers: vec![(ALLOW, "GET")],
+        fault: "this is only to be watched".into(),
+        rule: "RFC 9110 15.5.6: the method here is GET",
         sent: quote(method.as_str().as_bytes()),
     }
 }
@@ -216,10 +226,10 @@ impl Visit {
 
     fn accept(&self, request: &Request<Incoming>) -> Result<Accept, Refusal> {
         let outcome = accept(request.method(), request.version(), request.headers());
-        self.show(request, &outcome);
+        let origin = self.server.admission.check_origin(request.headers());
+        self.show(request, &outcome, origin.is_ok());
         let accept = outcome.map_err(|rejection| Refusal::from(&rejection))?;
-        self.server.admission.check_origin(request.headers())?;
-        Ok(accept)
+        origin.map(|()| accept)
     }
 
     fn switch(&self, purpose: Purpose, accept: &Accept) -> Response<ResponseBody> {
@@ -228,15 +238,21 @@ impl Visit {
     }
 
     /// For those who watch: the request, each check, and the computation.
-    fn show(&self, request: &Request<Incoming>, outcome: &Result<Accept, Rejection>) {
+    fn show(&self, request: &Request<Incoming>, outcome: &Result<Accept, Rejection>, origin_passed: bool) {
         let step = |event| self.server.lifecycle.step(self.number, || event);
         if !self.server.lifecycle.is_watched() {
             return;
         }
-        for Checked { rule, sent, passed } in checks(request.method(), request.version(), request.headers(), outcome) {
-            step(Event::Check { rule, sent, passed });
+        let headers = request.headers();
+        for Checked { rule, rfc, sent, passed } in checks(request.method(), request.version(), headers, outcome) {
+            step(Event::Check { rule, rfc, sent, passed });
         }
         if let Ok(accept) = outcome {
+            let (rule, rfc) = ("the origin is let in", "RFC 6455 4.2.2, item 4");
+            step(Event::Check { rule, rfc, sent: sent(headers, &ORIGIN), passed: origin_passed });
+            if !origin_passed {
+                return;
+            }
             let Computation { key, joined, digest, value } = accept.computation().clone();
             let nonce = hex(&decode_key(key.as_bytes()).unwrap_or_default());
             step(Event::Key { key, nonce });
@@ -251,8 +267,9 @@ impl Visit {
             return Err(lifecycle_off());
         }
         if request.method() != Method::GET {
-            return Err(Refusal { headers: vec![(ALLOW, "GET")], ..read_only(request.method()) });
+            return Err(endless(request.method()));
         }
+        only_read(request)?;
         if self.server.lifecycle.viewers() >= limits::MOST_VIEWERS {
             return Err(unavailable("enough are watching"));
         }

@@ -15,6 +15,15 @@ pub struct Trace {
     lifecycle: Arc<Lifecycle>,
     connection: u64,
     sight: Option<Box<Sight>>,
+    closing: Told,
+}
+
+/// How much of the closing handshake has been told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Told {
+    Nothing,
+    Begun,
+    Done,
 }
 
 /// What has to be kept to make sense of frames that go by.
@@ -29,7 +38,7 @@ struct Sight {
 impl Trace {
     /// The trace of the connection with this number.
     pub fn new(lifecycle: Arc<Lifecycle>, connection: u64) -> Self {
-        Self { lifecycle, connection, sight: None }
+        Self { lifecycle, connection, sight: None, closing: Told::Nothing }
     }
 
     /// Whether anybody watches.
@@ -107,8 +116,10 @@ impl Trace {
         });
     }
 
-    /// The closing handshake began.
-    pub fn closing(&self, closing: &Closing) {
+    /// Tells that the closing handshake has begun, if it has and that is news.
+    pub fn begun(&mut self, closing: Option<&Closing>) {
+        let Some(closing) = closing.filter(|_| self.closing == Told::Nothing) else { return };
+        self.closing = Told::Begun;
         self.step(|| match closing {
             Closing::ByClient(close) => Event::Close(Side::Client, close.as_ref().map(words)),
             Closing::ByServer { failure, .. } => {
@@ -117,13 +128,21 @@ impl Trace {
         });
     }
 
+    /// Tells that both Close frames are there, if they are and that is news.
+    pub fn done(&mut self, closing: Option<&Closing>) {
+        let by = match closing {
+            Some(Closing::ByClient(_)) => Side::Server,
+            Some(Closing::ByServer { answered: true, .. }) => Side::Client,
+            _ => return,
+        };
+        if self.closing != Told::Done {
+            self.closing = Told::Done;
+            self.step(|| Event::CloseAnswer(by));
+        }
+    }
+
     /// TCP ended, and how.
     pub fn closed(&self, end: &End) {
-        match end {
-            End::Closed(Closing::ByClient(_)) => self.step(|| Event::CloseAnswer(Side::Server)),
-            End::Closed(Closing::ByServer { answered: true, .. }) => self.step(|| Event::CloseAnswer(Side::Client)),
-            _ => {}
-        }
         self.step(|| {
             Event::TcpClosed(match end {
                 End::Closed(_) => Side::Server,
