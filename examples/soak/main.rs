@@ -103,6 +103,7 @@ async fn soak(arguments: &Arguments) -> io::Result<bool> {
     let crowd: Vec<_> = (0..arguments.crowd)
         .map(|number| tokio::spawn(Unruly::new(&stage, &deeds, arguments.seed, number).run(end)))
         .collect();
+    let pauses = tokio::spawn(longest_pause(end));
     let samples = watch(&server, &deeds, end).await?;
     for unruly in crowd {
         unruly.await.expect("an unruly client does not panic");
@@ -115,6 +116,7 @@ async fn soak(arguments: &Arguments) -> io::Result<bool> {
     }
     let after = server.settle(before.open_files, LEAVE_DEADLINE).await?;
     let status = server.stop().await?;
+    let pause = pauses.await.expect("it only waits");
     let growth = growth(&samples);
     report(&deeds, &samples, &losses, growth);
     println!(
@@ -124,6 +126,7 @@ async fn soak(arguments: &Arguments) -> io::Result<bool> {
         samples.iter().map(|sample| sample.open_files).max().unwrap_or(0),
         after.open_files
     );
+    println!("longest pause of the soak itself: {:.0} ms", pause.as_secs_f64() * 1e3);
     println!("status of the ordered stop: {status}");
     Ok(losses.iter().all(Losses::unharmed)
         && growth <= SLACK as i64
@@ -162,6 +165,18 @@ async fn watch(server: &Server, deeds: &Deeds, end: Instant) -> io::Result<Vec<S
     }
     io::stderr().flush()?;
     Ok(samples)
+}
+
+/// How late this program itself ever was: on a busy machine the neighbours' delays are its own.
+async fn longest_pause(end: Instant) -> Duration {
+    const STEP: Duration = Duration::from_millis(10);
+    let mut longest = Duration::ZERO;
+    while Instant::now() < end {
+        let due = Instant::now() + STEP;
+        sleep(STEP).await;
+        longest = longest.max(due.elapsed());
+    }
+    longest
 }
 
 /// By how much the memory grew from the second third to the last, medians compared.

@@ -143,10 +143,11 @@ impl Unruly {
         let _ = timeout(self.stage.patience, client.end()).await;
     }
 
-    /// Sends up to 2 MiB at once, and reads none of it.
+    /// Sends up to 2 MiB at once, in up to 2,000 messages, and reads none of what comes. More messages would only show how
+    /// fast the neighbours of this soak are.
     async fn flood(&mut self, mut client: Client) {
         let message = text(&"x".repeat(1 + self.random.below(50_000)));
-        let messages = 1 + self.random.below((2 << 20) / message.len());
+        let messages = 1 + self.random.below(((2 << 20) / message.len()).min(2_000));
         client.send(&message.repeat(messages));
         let _ = timeout(Duration::from_secs(1), client.flush()).await;
         sleep(Duration::from_millis(self.random.below(500) as u64)).await;
