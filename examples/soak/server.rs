@@ -90,11 +90,14 @@ impl Server {
         }
     }
 
-    /// Stops it in order.
+    /// Stops it in order, where there is a polite kill.
     pub async fn stop(&mut self) -> io::Result<ExitStatus> {
-        let process = self.child.id().and_then(|id| rustix::process::Pid::from_raw(id.cast_signed()));
-        let process = process.ok_or_else(|| io::Error::other("it has ended already"))?;
-        rustix::process::kill_process(process, rustix::process::Signal::TERM)?;
+        #[cfg(unix)]
+        if let Some(process) = self.child.id().and_then(|id| rustix::process::Pid::from_raw(id.cast_signed())) {
+            rustix::process::kill_process(process, rustix::process::Signal::TERM)?;
+            return self.child.wait().await;
+        }
+        self.child.kill().await?;
         self.child.wait().await
     }
 }

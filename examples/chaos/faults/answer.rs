@@ -136,7 +136,7 @@ impl Listener {
     }
 
     /// Waits for the end of the stream.
-    pub async fn hear_end(&mut self, client: &mut Client) {
+    async fn hear_end(&mut self, client: &mut Client) {
         let ended = timeout_at(self.begun + self.patience, client.end()).await;
         self.note(ended.map_or("kept open", words));
     }
