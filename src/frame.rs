@@ -394,6 +394,7 @@ impl FrameView {
     /// The first bytes of the payload as text, escaped; a close code as its number.
     fn text(&self) -> String {
         match (self.opcode(), self.payload.as_slice()) {
+            (8, [high, low]) => u16::from_be_bytes([*high, *low]).to_string(),
             (8, [high, low, reason @ ..]) => {
                 format!("{} {}", u16::from_be_bytes([*high, *low]), escape(reason))
             }

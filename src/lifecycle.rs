@@ -268,7 +268,7 @@ impl Event {
             Self::Ping(by) => format!("Ping by the {by}"),
             Self::Pong(by, None) => format!("Pong by the {by}"),
             Self::Pong(by, Some(round_trip)) => format!("Pong by the {by} after {}", milliseconds(*round_trip)),
-            Self::Close(by, close) => format!("closing handshake begun by the {by}: {}", close_in_words(close)),
+            Self::Close(by, close) => format!("the {by} closes: {}", close_in_words(close)),
             Self::CloseAnswer(by) => format!("closing handshake done by the {by}'s Close"),
             Self::TcpClosed(by) => format!("TCP closed first by the {by}"),
             Self::Left { members } => format!("left the list, {members} remain"),
