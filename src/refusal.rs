@@ -61,7 +61,8 @@ pub fn quote(text: &[u8]) -> String {
     if text.chars().nth(QUOTE_LENGTH).is_some() {
         quoted.push('…');
     }
-    quoted
+    // What is quoted stands between double quotes, or alone.
+    quoted.replace("\\'", "'")
 }
 
 /// The request's `Host`, where it is plain enough to stand in a command that someone will paste into a shell.
@@ -80,6 +81,7 @@ mod tests {
         assert_eq!(quote(b"a\x1b[31m\r\n\x07b"), r"a\u{1b}[31m\r\n\u{7}b");
         assert_eq!(quote("é \u{202e}".as_bytes()), r"é \u{202e}");
         assert_eq!(quote(b"\xff"), "\u{fffd}");
+        assert_eq!(quote(br#"it's "\'"#), r#"it's \"\\'"#);
     }
 
     #[test]
