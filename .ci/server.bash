@@ -37,7 +37,8 @@ give_up() {
 
 await() {
   local tries=200
-  until grep -qF -- "$2" "$1"; do
+  # -s: the file comes with the program that writes it.
+  until grep -qsF -- "$2" "$1"; do
     tries=$((tries - 1))
     if [ "$tries" -eq 0 ]; then
       echo "no '$2' in $1, only:" >&2

@@ -6,14 +6,16 @@
 
 use crate::frame::count;
 use crate::lifecycle::{Lifecycle, Seen, Step, milliseconds};
+use crate::limits::HEARTBEAT;
 use bytes::Bytes;
 use hyper::body::{Body, Frame};
 use std::convert::Infallible;
 use std::fmt::Write;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use tokio::sync::mpsc;
+use tokio::time::{Instant, Interval, interval_at};
 
 /// The body of the response: it ends when the watch does.
 #[derive(Debug)]
@@ -22,12 +24,16 @@ pub struct Events {
     id: u64,
     seen: mpsc::Receiver<Seen>,
     greeted: bool,
+    /// Says something when nothing happens, for only a write shows that a viewer is gone.
+    heartbeat: Interval,
 }
 
 impl Events {
     /// Watches from now on. `id` is the number of the viewer's own connection; that one's steps are not shown.
     pub fn watch(lifecycle: &Arc<Lifecycle>, id: u64) -> Self {
-        Self { lifecycle: Arc::clone(lifecycle), id, seen: lifecycle.watch(id), greeted: false }
+        let seen = lifecycle.watch(id);
+        let heartbeat = interval_at(Instant::now() + HEARTBEAT, HEARTBEAT);
+        Self { lifecycle: Arc::clone(lifecycle), id, seen, greeted: false, heartbeat }
     }
 }
 
@@ -58,7 +64,10 @@ impl Body for Events {
                 Poll::Ready(Some(Seen::Missed(steps))) => missed(steps),
                 // He has caught up. The next step may be long in coming.
                 Poll::Pending => match self.lifecycle.take_missed(self.id) {
-                    0 => return Poll::Pending,
+                    0 => {
+                        ready!(self.heartbeat.poll_tick(context));
+                        ": nothing happens\n\n".into()
+                    }
                     steps => missed(steps),
                 },
             };

@@ -98,8 +98,14 @@ pub const VIEWER_QUEUE: usize = 4096;
 /// How many may watch `GET /lifecycle` at a time.
 pub const MOST_VIEWERS: usize = 16;
 
+/// The silence after which a viewer of `GET /lifecycle` is sent a comment.
+pub const HEARTBEAT: Duration = Duration::from_secs(15);
+
 /// How much of a frame's payload is shown, in bytes.
 pub const SHOWN_PAYLOAD: usize = 48;
+
+/// How often a thread's clock ticks: sooner than any deadline of a connection.
+pub const TICK: Duration = Duration::from_secs(1);
 
 /// How much of a client's text is quoted in a refusal or on the terminal, in characters.
 pub const QUOTE_LENGTH: usize = 120;
@@ -108,6 +114,7 @@ const _: () = {
     assert!(REQUEST_DEADLINE.as_secs() < EXCHANGE_DEADLINE.as_secs());
     // An ordered stop waits for the closing handshakes it starts.
     assert!(CLOSE_DEADLINE.as_secs() < STOP_DEADLINE.as_secs());
+    assert!(TICK.as_secs() < CLOSE_DEADLINE.as_secs());
     // What one turn piles up is no reason to call a client slow.
     assert!(MAX_PENDING * 2 <= 16 * 1024 * 1024);
     assert!(FRAME_STEPS_PER_SECOND < STEPS_PER_SECOND);

@@ -201,9 +201,7 @@ impl Room {
         }
         list.spare = batch;
     }
-}
 
-impl Room {
     /// For those who watch: the frames that a turn wrote to each member.
     fn show(&self, list: &List, batch: &[u8]) {
         if !self.lifecycle.is_watched() {
@@ -367,7 +365,13 @@ impl Entry {
     /// Writes what the member's task has to write: its own frames before the room's, but never inside one.
     fn poll_catch_up(&mut self, context: &mut Context<'_>, own: &mut Output, log: &Log) -> Poll<io::Result<()>> {
         let Some(socket) = &self.socket else { return Poll::Ready(Ok(())) };
+        let pause = self.place + MAX_PENDING as u64;
         loop {
+            if self.place >= pause {
+                // Even the one who is behind by a lot lets the others have their turn.
+                context.waker().wake_by_ref();
+                return Poll::Pending;
+            }
             let end = if own.is_empty() { log.end } else { log.frame_end(self.place) };
             let room = log.between(self.place, end);
             let bytes = if room.is_empty() { own.as_slices().0 } else { room };

@@ -13,7 +13,7 @@ use crate::explain;
 use crate::lifecycle::{Event, Lifecycle, Side, visible_head};
 use crate::limits::{
     ACCEPT_PAUSE, CLOSE_DEADLINE, EXCHANGE_DEADLINE, FULL_ANSWERS, Limits, MAX_HEAD_SIZE, MAX_HEADERS,
-    MOST_CONNECTIONS, REQUEST_DEADLINE, STOP_DEADLINE,
+    MOST_CONNECTIONS, REQUEST_DEADLINE, STOP_DEADLINE, TICK,
 };
 use crate::room::Room;
 use crate::service::Visit;
@@ -26,13 +26,14 @@ use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{Builder as ThreadBuilder, JoinHandle};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder as RuntimeBuilder, Handle};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
-use tokio::time::{sleep, timeout};
+use tokio::sync::futures::Notified;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::time::{interval, sleep, timeout};
 
 /// What can be set about a server.
 #[derive(Clone, Debug)]
@@ -61,6 +62,31 @@ impl Default for Options {
     }
 }
 
+/// The word that the server is going away.
+#[derive(Debug, Default)]
+pub struct Stop {
+    told: AtomicBool,
+    word: Notify,
+}
+
+impl Stop {
+    /// Tells everyone.
+    fn tell(&self) {
+        self.told.store(true, Ordering::SeqCst);
+        self.word.notify_waiters();
+    }
+
+    /// Whether it has been told.
+    pub fn is_told(&self) -> bool {
+        self.told.load(Ordering::SeqCst)
+    }
+
+    /// The next time that it is told. Who asks later has to look at [`is_told`](Self::is_told) first.
+    pub fn told(&self) -> Notified<'_> {
+        self.word.notified()
+    }
+}
+
 /// What all connections share.
 #[derive(Debug)]
 pub struct Shared {
@@ -78,7 +104,7 @@ pub struct Shared {
     pub faults: Throttle,
     /// How many connections there have been; each has its own number.
     connections: AtomicU64,
-    stopping: watch::Sender<bool>,
+    stop: Stop,
     /// A permit for each connection that may still come. All are back when the last connection has ended.
     places: Arc<Semaphore>,
     /// The same for those that are told that there is no place.
@@ -88,7 +114,7 @@ pub struct Shared {
 impl Shared {
     /// Whether the server has been told to stop.
     pub fn is_stopping(&self) -> bool {
-        *self.stopping.borrow()
+        self.stop.is_told()
     }
 
     /// Waits until every connection has ended: those who watch see the others out, and then end too.
@@ -122,7 +148,7 @@ pub async fn serve(
         lifecycle_on: options.lifecycle,
         faults: Throttle::default(),
         connections: AtomicU64::new(0),
-        stopping: watch::Sender::new(false),
+        stop: Stop::default(),
         places: Arc::new(Semaphore::new(max_connections)),
         full_answers: Arc::new(Semaphore::new(FULL_ANSWERS)),
     });
@@ -139,7 +165,7 @@ pub async fn serve(
         // Its end, and with it the end of the listener.
         let _ = task.await;
     }
-    server.stopping.send_replace(true);
+    server.stop.tell();
     if timeout(STOP_DEADLINE, server.all_gone(max_connections)).await.is_err() {
         warn!("some connections did not close within {} s", STOP_DEADLINE.as_secs());
     }
@@ -168,14 +194,18 @@ impl Crew {
             let (dismiss, dismissed) = oneshot::channel::<()>();
             let room = Arc::clone(room);
             let thread = ThreadBuilder::new().name(format!("switchboard-{part}")).spawn(move || {
-                runtime.spawn(async move { room.take_turns(part).await });
+                runtime.spawn(async move {
+                    tokio::join!(room.take_turns(part), tick());
+                });
                 // An error is as good as a word: the crew is gone.
                 let _ = runtime.block_on(dismissed);
             })?;
             others.push((dismiss, thread));
         }
         let room = Arc::clone(room);
-        let turns = tokio::spawn(async move { room.take_turns(0).await });
+        let turns = tokio::spawn(async move {
+            tokio::join!(room.take_turns(0), tick());
+        });
         Ok(Self { runtimes: runtimes.into(), turns, others })
     }
 
@@ -188,6 +218,15 @@ impl Crew {
                 warn!("a thread had panicked");
             }
         }
+    }
+}
+
+/// A clock that is always due before any deadline of a connection. tokio wakes a thread for each timer that becomes the next
+/// one due; with this, no connection's does.
+async fn tick() {
+    let mut clock = interval(TICK);
+    loop {
+        clock.tick().await;
     }
 }
 
@@ -235,15 +274,16 @@ async fn serve_http(socket: TcpStream, mut visit: Visit, permit: OwnedSemaphoreP
     let number = visit.number;
     server.lifecycle.accepted(number);
     visit.record = server.lifecycle.is_watched().then(Record::default);
-    let who = format!("connection {number}, {}", visit.peer);
     // A small write goes out at once: a turn is one write already.
     if let Err(error) = socket.set_nodelay(true) {
-        debug!("{who}: {error}");
+        debug!("{visit}: {error}");
     }
     let wire = Wire::new(socket, visit.record.clone());
     let mut http = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(REQUEST_DEADLINE)
+        // A client may end its side of TCP right after its request, and still read.
+        .half_close(true)
         .max_headers(MAX_HEADERS)
         .max_header_size(MAX_HEAD_SIZE)
         .serve_connection(TokioIo::new(wire), visit);
@@ -273,31 +313,38 @@ async fn serve_http(socket: TcpStream, mut visit: Visit, permit: OwnedSemaphoreP
         (Ok(Err(error)), _) => {
             // Browsers connect ahead and then say nothing.
             if parts.read_buf.is_empty() {
-                debug!("{who}: {error}");
+                debug!("{visit}: {error}");
             } else {
-                server.faults.log(|| format!("{who}: {error}"));
+                server.faults.log(|| format!("{visit}: {error}"));
             }
             linger(socket).await;
         }
-        (Err(_), _) => server.faults.log(|| format!("{who}: the response was not taken in time")),
+        (Err(_), _) => server.faults.log(|| format!("{visit}: the response was not taken in time")),
     }
     server.lifecycle.step(number, || Event::TcpClosed(Side::Server));
     server.lifecycle.forget(number);
 }
 
 /// The part of a connection that is a WebSocket.
-async fn serve_websocket(server: Arc<Shared>, upgraded: Upgraded, _permit: OwnedSemaphorePermit) {
-    let number = upgraded.number;
-    let mut stopping = server.stopping.subscribe();
-    let stopping = async move {
-        // An error means that the server is gone, which is the same.
-        let _ = stopping.wait_for(|stopping| *stopping).await;
-    };
-    let ending = connection::live(upgraded, &server.limits, Arc::clone(&server.lifecycle), stopping).await;
-    if ending.is_expected() {
-        info!("connection {number}: {ending}");
-    } else {
-        warn!("connection {number}: {ending}");
+#[expect(
+    clippy::manual_async_fn,
+    reason = "an async fn would keep its arguments twice, for as long as the connection lives"
+)]
+fn serve_websocket(
+    server: Arc<Shared>,
+    upgraded: Upgraded,
+    permit: OwnedSemaphorePermit,
+) -> impl Future<Output = ()> + Send {
+    async move {
+        let number = upgraded.number;
+        let _permit = permit;
+        let lifecycle = Arc::clone(&server.lifecycle);
+        let ending = connection::live(upgraded, &server.limits, lifecycle, &server.stop).await;
+        if ending.is_expected() {
+            info!("connection {number}: {ending}");
+        } else {
+            warn!("connection {number}: {ending}");
+        }
     }
 }
 

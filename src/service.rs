@@ -27,6 +27,7 @@ use hyper::{Method, Request, Response, StatusCode, Version};
 use log::info;
 use std::cell::RefCell;
 use std::convert::Infallible;
+use std::fmt::{self, Display, Formatter};
 use std::future::{Ready, ready};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -283,21 +284,24 @@ impl Visit {
     }
 
     fn log(&self, request: &Request<Incoming>, answer: &Result<Response<ResponseBody>, Refusal>) {
-        let Self { number, peer, .. } = self;
-        let method = quote(request.method().as_str().as_bytes());
-        let path = quote(request.uri().path().as_bytes());
+        let method = || quote(request.method().as_str().as_bytes());
+        let path = || quote(request.uri().path().as_bytes());
         match answer {
             Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
-                info!("connection {number}, {peer}: WebSocket {path} accepted");
+                info!("{self}: WebSocket {} accepted", path());
             }
-            Ok(response) => {
-                info!("connection {number}, {peer}: {method} {path} {}", response.status());
-            }
+            Ok(response) => info!("{self}: {} {} {}", method(), path(), response.status()),
             Err(refusal) => self
                 .server
                 .faults
-                .log(|| format!("connection {number}, {peer}: {method} {path} {}: {}", refusal.status, refusal.fault)),
+                .log(|| format!("{self}: {} {} {}: {}", method(), path(), refusal.status, refusal.fault)),
         }
+    }
+}
+
+impl Display for Visit {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "connection {}, {}", self.number, self.peer)
     }
 }
 

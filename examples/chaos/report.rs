@@ -65,9 +65,12 @@ fn alone_line(alone: &Losses) -> String {
 }
 
 fn summary(rows: &[Row]) -> String {
-    let harmed = rows.iter().filter(|row| matches!(row.verdict, Verdict::Harmed | Verdict::Delayed)).count();
-    let differ = rows.iter().filter(|row| matches!(row.verdict, Verdict::Differs(_))).count();
-    format!("{} faults: the neighbours felt {harmed}, {differ} answers are not as expected", rows.len())
+    let felt = rows.iter().filter(|row| matches!(row.verdict, Verdict::Harmed | Verdict::Delayed)).count();
+    let expected = match rows.iter().filter(|row| matches!(row.verdict, Verdict::Differs(_))).count() {
+        0 => String::new(),
+        differ => format!(", {differ} answers are not the expected ones"),
+    };
+    format!("{} faults, {felt} of them felt by the neighbours{expected}", rows.len())
 }
 
 /// For a terminal.

@@ -1,4 +1,4 @@
-// Takes the pictures of the README, into $PICTURES (docs/pictures): `tests/browser/run.sh pictures`.
+// Takes the pictures of the README, into $PICTURES (tests/browser/pictures): `tests/browser/run.sh pictures`.
 //
 // The chat in two tabs, the panel with a frame opened, each in light and dark, and the terminal with --explain. EXPLAIN names a
 // file with what the terminal showed, colours included (`script -c 'switchboard --explain' FILE`); else the server is asked for it.
@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { hears, isIn, joinRoom, openPhase, say, startBrowser, startServer } from "./harness.mjs";
 import { ansiToHtml } from "./terminal.mjs";
 
-const FOLDER = process.env.PICTURES ?? new URL("../../docs/pictures", import.meta.url).pathname;
+const FOLDER = process.env.PICTURES ?? new URL("pictures", import.meta.url).pathname;
 const LARGEST = 200_000; // bytes
 const TERMINAL_LINES = 40;
 

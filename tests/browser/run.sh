@@ -2,7 +2,7 @@
 # Runs the page's tests in a real browser against the release binary; installs what they need.
 #
 #   tests/browser/run.sh              the tests
-#   tests/browser/run.sh pictures     the pictures of the README, into $PICTURES (docs/pictures)
+#   tests/browser/run.sh pictures     the pictures of the README, into $PICTURES (tests/browser/pictures)
 #
 # SWITCHBOARD names another binary, CHROMIUM another browser.
 set -eu
@@ -10,7 +10,7 @@ cd "$(dirname "$0")"
 root=$(cd ../.. && pwd)
 export SWITCHBOARD="${SWITCHBOARD:-$root/target/release/switchboard}"
 export CHROMIUM="${CHROMIUM:-/usr/bin/chromium}"
-export PICTURES="${PICTURES:-$root/docs/pictures}"
+export PICTURES="${PICTURES:-$root/tests/browser/pictures}"
 
 if [ ! -x "$SWITCHBOARD" ]; then
     echo "no $SWITCHBOARD: run \`cargo build --release\` first" >&2

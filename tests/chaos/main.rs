@@ -12,6 +12,8 @@ mod faults;
 mod program;
 
 #[cfg(target_os = "linux")]
+mod bytes;
+#[cfg(target_os = "linux")]
 mod limits;
 mod list;
 #[cfg(target_os = "linux")]

@@ -113,7 +113,7 @@ fn no_control_character_of_a_path_reaches_the_log() {
     for (path, logged) in [
         ("/ws/%1b%5b2J%0a", "/ws/%1b%5b2J%0a"),
         ("/\u{9b}31m\u{202e}", r"/\u{9b}31m\u{202e}"),
-        ("/\"'$(reboot)", r#"/\"\'$(reboot)"#),
+        ("/\"'$(reboot)", r#"/\"'$(reboot)"#),
     ] {
         let mut client = Client::tcp(program.address);
         client.send(opening(program.address, path));

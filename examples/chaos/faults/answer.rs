@@ -9,6 +9,9 @@ use tokio::time::{Instant, timeout_at};
 /// The payload of the Ping that asks whether the connection still lives.
 const PROBE: &str = "are you there?";
 
+/// How long a client goes on listening before it closes: what it said may come back behind the Pong.
+const LISTENS_ON: Duration = Duration::from_millis(50);
+
 /// The header fields that belong to a refusal.
 const TELLING: [(&str, &str); 4] = [
     ("allow", "Allow"),
@@ -47,12 +50,14 @@ pub struct Listener {
     pub patience: Duration,
     /// Whether the client has sent its Close.
     closed: bool,
+    /// When it will, if it has got its Pong.
+    closes: Option<Instant>,
     items: Vec<(String, usize)>,
 }
 
 impl Listener {
     pub fn new(id: i64, patience: Duration) -> Self {
-        Self { id, begun: Instant::now(), patience, closed: false, items: Vec::new() }
+        Self { id, begun: Instant::now(), patience, closed: false, closes: None, items: Vec::new() }
     }
 
     /// The client has sent its Close.
@@ -97,8 +102,13 @@ impl Listener {
     /// Listens to frames, to the end. Answers what a client has to answer: a Ping, a Close, and its own Ping's Pong with
     /// a Close.
     pub async fn hear_frames(mut self, client: &mut Client) -> Answer {
+        let end = self.begun + self.patience;
         loop {
-            match timeout_at(self.begun + self.patience, client.frame()).await {
+            match timeout_at(self.closes.unwrap_or(end), client.frame()).await {
+                Err(_) if self.closes.take().is_some() => {
+                    self.closed = true;
+                    client.send(&close(1000, b""));
+                }
                 Err(_) => return self.silence(),
                 Ok(Err(ended)) => {
                     self.note(words(ended));
@@ -111,8 +121,7 @@ impl Listener {
 
     fn take(&mut self, client: &mut Client, got: &Frame) {
         if got.is(PONG) && got.payload == PROBE.as_bytes() {
-            client.send(&close(1000, b""));
-            self.closed = true;
+            self.closes = Some(Instant::now() + LISTENS_ON);
         } else if got.is(PING) {
             client.send(&frame(FIN | PONG, &got.payload));
         } else if got.is(CLOSE) {
@@ -127,7 +136,7 @@ impl Listener {
     }
 
     /// Waits for the end of the stream.
-    pub async fn hear_end(&mut self, client: &mut Client) {
+    async fn hear_end(&mut self, client: &mut Client) {
         let ended = timeout_at(self.begun + self.patience, client.end()).await;
         self.note(ended.map_or("kept open", words));
     }

@@ -35,6 +35,8 @@ const LATE: Duration = Duration::from_millis(500);
 const DRIP: Duration = Duration::from_millis(1);
 
 const NOBODY: &str = "nobody is left to be told";
+const END_BEHIND_REQUEST: &str =
+    "101, Close 1002 \"end of stream without a Close frame, RFC 6455 7.1.4\", end of stream";
 const END_WITHOUT_CLOSE: &str = "Close 1002 \"end of stream without a Close frame, RFC 6455 7.1.4\", end of stream";
 const HALF_A_REQUEST: &[u8] = b"GET /ws/1 HTTP/1.1\r\nHost: localhost\r\nUpgr";
 const UNANSWERED: &str = "Close 1003 \"this chat takes text only, RFC 6455 7.4.1\", end of stream";
@@ -59,7 +61,7 @@ pub fn faults() -> Vec<Fault> {
         play("a reset instead of waiting for the 101", NOBODY, |stage, id, patience| {
             Box::pin(reset_before_101(stage, id, patience))
         }),
-        play("an end of stream right behind the request", "end of stream", |stage, id, patience| {
+        play("an end of stream right behind the request", END_BEHIND_REQUEST, |stage, id, patience| {
             Box::pin(end_before_101(stage, id, patience))
         }),
         play("frames that trickle in", "message \"drop by drop\", Close 1000, end of stream", |stage, id, patience| {
@@ -143,14 +145,11 @@ fn nobody(id: i64, patience: Duration) -> Answer {
     listener.answer()
 }
 
-/// Whether a 101 still comes is a matter of which is seen first, the request or the end.
 async fn end_before_101(stage: Stage, id: i64, patience: Duration) -> io::Result<Answer> {
     let mut client = Client::connect(stage.address).await?;
     client.send(&stage.request(&id.to_string()).bytes());
     client.finish().await;
-    let mut listener = Listener::new(id, patience);
-    listener.hear_end(&mut client).await;
-    Ok(listener.answer())
+    Ok(Listener::new(id, patience).hear_response(&mut client).await)
 }
 
 async fn trickle_frames(stage: Stage, id: i64, patience: Duration) -> io::Result<Answer> {

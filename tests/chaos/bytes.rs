@@ -1,0 +1,262 @@
+//! Hostile bytes, over a socket, to the program as it is run: requests and frames with something spoiled, and noise.
+//!
+//! Whatever comes, the answer is well-formed and has an end, nothing panics, and memory stays where it was. What once
+//! failed is in `proptest-regressions/` and tried first. `HOSTILE_INPUTS` sets how many inputs each test sends.
+
+use crate::DEADLINE;
+use crate::faults::client::KEY;
+use crate::faults::frame::{CLOSE, FIN, Frame, TEXT};
+use crate::program::Program;
+use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::{Config, TestRunner};
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+
+/// How many inputs a test sends where nobody asks for more.
+const INPUTS: u32 = 500;
+
+/// By how much the memory may grow over all inputs of a test, in bytes: buffers that are allocated once.
+const GROWTH: usize = 3 << 20;
+
+/// Small, so that it is often exceeded.
+const MAX_MESSAGE_SIZE: usize = 1_000;
+
+/// Sends inputs from a strategy to the program, and looks at it afterwards.
+fn bombard<S: Strategy>(inputs: S, attack: impl Fn(SocketAddr, S::Value) -> Result<(), TestCaseError>) {
+    let cases = std::env::var("HOSTILE_INPUTS").ok().and_then(|count| count.parse().ok()).unwrap_or(INPUTS);
+    let size = MAX_MESSAGE_SIZE.to_string();
+    let mut program = Program::start(&["--ping-interval", "0", "--max-message-size", &size]);
+    // What is allocated once is allocated by the first.
+    attack(program.address, inputs.new_tree(&mut TestRunner::deterministic()).unwrap().current()).unwrap();
+    let (resident, files) = (program.resident(), program.open_files());
+    let config = Config { cases, max_shrink_iters: 2_000, source_file: Some(file!()), ..Config::default() };
+    TestRunner::new(config).run(&inputs, |input| attack(program.address, input)).unwrap();
+    let grown = program.resident().saturating_sub(resident);
+    assert!(grown < GROWTH, "{grown} bytes more after {cases} inputs");
+    assert!(program.open_files() <= files + 1, "{} files are open", program.open_files());
+    program.kill();
+    let panics: Vec<_> = program.rest_of_log().into_iter().filter(|line| line.contains("panicked")).collect();
+    assert!(panics.is_empty(), "{panics:?}");
+}
+
+/// Bytes, and where they are cut into packets.
+#[derive(Clone, Debug)]
+struct Packets {
+    bytes: Vec<u8>,
+    cuts: Vec<prop::sample::Index>,
+}
+
+impl Packets {
+    fn send(&self, mut socket: &TcpStream) -> io::Result<()> {
+        let mut cuts: Vec<_> = self.cuts.iter().map(|cut| cut.index(self.bytes.len() + 1)).collect();
+        cuts.sort_unstable();
+        let mut start = 0;
+        for end in cuts.into_iter().chain([self.bytes.len()]) {
+            socket.write_all(&self.bytes[start..end])?;
+            start = end;
+        }
+        socket.shutdown(Shutdown::Write)
+    }
+}
+
+fn connect(address: SocketAddr) -> TcpStream {
+    let socket = TcpStream::connect(address).unwrap();
+    socket.set_nodelay(true).unwrap();
+    socket.set_read_timeout(Some(DEADLINE)).unwrap();
+    socket
+}
+
+/// Sends packets and the end of the stream, and reads until the server ends it.
+fn exchange(mut socket: &TcpStream, packets: &Packets) -> Result<Vec<u8>, TestCaseError> {
+    // Where the server has said all it has to say, it takes no more.
+    let _ = packets.send(socket);
+    let mut answer = Vec::new();
+    let ended = socket.read_to_end(&mut answer);
+    prop_assert!(ended.is_ok(), "{ended:?} after {:?}", String::from_utf8_lossy(&answer));
+    Ok(answer)
+}
+
+fn opening_handshake() -> Vec<u8> {
+    let head = format!(
+        "GET /ws/7 HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\n\r\n"
+    );
+    head.into_bytes()
+}
+
+/// Sends packets behind a good handshake: what comes back are frames, the last of them the only Close.
+fn attack_with_frames(address: SocketAddr, packets: Packets) -> Result<(), TestCaseError> {
+    let mut socket = connect(address);
+    socket.write_all(&opening_handshake()).unwrap();
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        socket.read_exact(&mut byte).unwrap();
+        head.extend(byte);
+    }
+    prop_assert!(head.starts_with(b"HTTP/1.1 101 "));
+    are_frames_up_to_a_close(&exchange(&socket, &packets)?)
+}
+
+fn are_frames_up_to_a_close(mut bytes: &[u8]) -> Result<(), TestCaseError> {
+    loop {
+        let Some((frame, length)) = Frame::parse(bytes) else {
+            return Err(TestCaseError::fail(format!("not a frame: {bytes:?}")));
+        };
+        bytes = &bytes[length..];
+        let text = |bytes: &[u8]| str::from_utf8(bytes).is_ok();
+        prop_assert_eq!(frame.first & 0xf0, FIN, "one frame, no RSV: {:?}", frame);
+        match frame.first & 0xf {
+            TEXT => prop_assert!(text(&frame.payload) && frame.payload.starts_with(b"Client #7 says: ")),
+            CLOSE => {
+                prop_assert!(frame.payload.len() <= 125 && frame.payload.len() != 1);
+                prop_assert!(text(frame.payload.get(2..).unwrap_or_default()));
+                prop_assert!(bytes.is_empty(), "behind the Close: {:?}", bytes);
+                return Ok(());
+            }
+            opcode => prop_assert!(opcode == 0xa && frame.payload.len() <= 125, "{:?}", frame),
+        }
+    }
+}
+
+/// Sends packets instead of a handshake: what comes back is nothing, a whole response, or a 101 and frames.
+fn attack_with_request(address: SocketAddr, packets: Packets) -> Result<(), TestCaseError> {
+    let answer = exchange(&connect(address), &packets)?;
+    if answer.is_empty() {
+        return Ok(());
+    }
+    let end = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n").map(|end| end + 4);
+    let (head, body) = answer.split_at(end.ok_or_else(|| TestCaseError::fail(format!("no head: {answer:?}")))?);
+    let head = str::from_utf8(head).unwrap().to_ascii_lowercase();
+    let status = head.split(' ').nth(1).and_then(|status| status.parse::<u16>().ok());
+    match status {
+        Some(101) => are_frames_up_to_a_close(body),
+        Some(200 | 400..=431 | 505) => {
+            let length = head.split("content-length: ").nth(1).and_then(|rest| rest.lines().next());
+            let length = length.and_then(|length| length.parse().ok());
+            // HEAD has the length and not the body.
+            prop_assert!(length == Some(body.len()) || body.is_empty(), "{}", head);
+            Ok(())
+        }
+        _ => Err(TestCaseError::fail(head)),
+    }
+}
+
+/// What is done to good bytes.
+#[derive(Clone, Debug)]
+enum Spoil {
+    Flip(u8),
+    Insert(Vec<u8>),
+    Remove,
+    Repeat(usize),
+    Truncate,
+}
+
+fn spoil() -> impl Strategy<Value = (prop::sample::Index, Spoil)> {
+    let how = prop_oneof![
+        4 => (0..8u8).prop_map(Spoil::Flip),
+        2 => prop::collection::vec(any::<u8>(), 1..4).prop_map(Spoil::Insert),
+        2 => Just(Spoil::Remove),
+        1 => (2..200usize).prop_map(Spoil::Repeat),
+        1 => Just(Spoil::Truncate),
+    ];
+    (any::<prop::sample::Index>(), how)
+}
+
+fn spoiled(mut bytes: Vec<u8>, spoils: &[(prop::sample::Index, Spoil)]) -> Vec<u8> {
+    for (at, spoil) in spoils {
+        if bytes.is_empty() {
+            break;
+        }
+        let at = at.index(bytes.len());
+        match spoil {
+            Spoil::Flip(bit) => bytes[at] ^= 1 << bit,
+            Spoil::Insert(more) => drop(bytes.splice(at..at, more.iter().copied())),
+            Spoil::Remove => drop(bytes.remove(at)),
+            Spoil::Repeat(times) => {
+                let byte = bytes[at];
+                drop(bytes.splice(at..at, std::iter::repeat_n(byte, *times)));
+            }
+            Spoil::Truncate => bytes.truncate(at),
+        }
+    }
+    bytes
+}
+
+/// A frame, most often a good one: its first byte, whether it has a mask, its payload, and what length it claims.
+fn any_frame() -> impl Strategy<Value = Vec<u8>> {
+    let first = prop_oneof![
+        8 => prop::sample::select(vec![0x81, 0x01, 0x00, 0x80, 0x89, 0x8a]),
+        1 => prop::sample::select(vec![0x82, 0x88, 0x02]),
+        1 => any::<u8>(),
+    ];
+    let text = "[a-zé€😀]{0,40}".prop_map(String::into_bytes);
+    let payload = prop_oneof![
+        6 => text,
+        2 => prop::collection::vec(any::<u8>(), 0..140),
+        1 => (900..1_100usize).prop_map(|length| vec![b'x'; length]),
+        1 => any::<u16>().prop_map(|code| code.to_be_bytes().to_vec()),
+    ];
+    let claim = prop_oneof![20 => Just(None), 1 => any::<u64>().prop_map(Some), 1 => (0..2_000u64).prop_map(Some)];
+    (first, prop::bool::weighted(0.97), payload, claim, any::<[u8; 4]>()).prop_map(
+        |(first, masked, payload, claim, key)| {
+            let mut frame = vec![first];
+            let mask = if masked { 0x80 } else { 0 };
+            let length = claim.unwrap_or(payload.len() as u64);
+            match length {
+                0..126 => frame.push(mask | length as u8),
+                126..65_536 => {
+                    frame.push(mask | 126);
+                    frame.extend((length as u16).to_be_bytes());
+                }
+                _ => {
+                    frame.push(mask | 127);
+                    frame.extend(length.to_be_bytes());
+                }
+            }
+            let key = if masked { key } else { [0; 4] };
+            if masked {
+                frame.extend(key);
+            }
+            frame.extend(payload.iter().zip(key.iter().cycle()).map(|(byte, key)| byte ^ key));
+            frame
+        },
+    )
+}
+
+fn frames() -> impl Strategy<Value = Vec<u8>> {
+    prop::collection::vec(any_frame(), 0..12).prop_map(|frames| frames.concat())
+}
+
+fn packets(bytes: impl Strategy<Value = Vec<u8>>) -> impl Strategy<Value = Packets> {
+    let cuts = prop::collection::vec(any::<prop::sample::Index>(), 0..4);
+    (bytes, cuts).prop_map(|(bytes, cuts)| Packets { bytes, cuts })
+}
+
+#[test]
+fn spoiled_frames_get_an_end() {
+    let spoils = prop::collection::vec(spoil(), 0..3);
+    let bytes = (frames(), spoils).prop_map(|(frames, spoils)| spoiled(frames, &spoils));
+    bombard(packets(bytes), attack_with_frames);
+}
+
+#[test]
+fn noise_instead_of_frames_gets_an_end() {
+    bombard(packets(prop::collection::vec(any::<u8>(), 0..2_000)), attack_with_frames);
+}
+
+#[test]
+fn spoiled_requests_get_an_answer_and_an_end() {
+    let spoils = prop::collection::vec(spoil(), 0..4);
+    let bytes = (spoils, frames()).prop_map(|(spoils, behind)| {
+        let head = spoiled(opening_handshake(), &spoils);
+        [head, behind].concat()
+    });
+    bombard(packets(bytes), attack_with_request);
+}
+
+#[test]
+fn noise_instead_of_a_request_gets_an_end() {
+    bombard(packets(prop::collection::vec(any::<u8>(), 0..500)), attack_with_request);
+}
