@@ -8,8 +8,8 @@ import { hears, isIn, joinRoom, openPhase, say, startBrowser, startServer } from
 import { ansiToHtml } from "./terminal.mjs";
 
 const FOLDER = process.env.PICTURES ?? new URL("pictures", import.meta.url).pathname;
-const LARGEST = 200_000; // bytes
-const TERMINAL_LINES = 40;
+const LARGEST = 250_000; // bytes
+const TERMINAL_LINES = 52;
 
 await mkdir(FOLDER, { recursive: true });
 const { context, close } = await startBrowser({ reducedMotion: "reduce", locale: "en-GB" });
@@ -102,7 +102,8 @@ async function terminal() {
     await server.stop();
     text = `$ switchboard --explain\n${server.output}`;
   }
-  const lines = text.replace(/\r/g, "").trimEnd().split("\n").slice(0, TERMINAL_LINES).join("\n");
+  const said = text.replace(/\r/g, "").trimEnd().split("\n").filter((line) => !line.startsWith("Script ")); // script's own
+  const lines = said.slice(0, TERMINAL_LINES).join("\n");
   const page = await context.newPage();
   await page.setContent(`<style>
     body { margin: 0; padding: 16px; width: max-content; background: #2b3135; }
