@@ -111,7 +111,14 @@ mod tests {
     use super::*;
     use crate::lifecycle::Event;
     use crate::limits::{FRAME_STEPS_PER_SECOND, STEPS_PER_SECOND};
+    use std::future::poll_fn;
     use std::task::Waker;
+    use tokio::runtime::{Builder, Runtime};
+
+    /// The heartbeat needs a clock.
+    fn clock() -> Runtime {
+        Builder::new_current_thread().enable_time().build().expect("a runtime")
+    }
 
     /// The next data, if there is some.
     fn next(events: &mut Events) -> Poll<Option<String>> {
@@ -147,6 +154,8 @@ mod tests {
 
     #[test]
     fn a_viewer_is_greeted_sees_the_others_steps_and_is_forgotten() {
+        let clock = clock();
+        let _clock = clock.enter();
         let lifecycle = Arc::new(Lifecycle::default());
         let mut events = Events::watch(&lifecycle, 5);
         assert_eq!(ready(&mut events), ": what happens on this server, step by step\nretry: 2000\n\n");
@@ -166,6 +175,8 @@ mod tests {
 
     #[test]
     fn who_has_caught_up_is_told_what_he_missed_without_waiting_for_the_next_step() {
+        let clock = clock();
+        let _clock = clock.enter();
         let lifecycle = Arc::new(Lifecycle::default());
         let mut events = Events::watch(&lifecycle, 5);
         ready(&mut events);
@@ -179,5 +190,20 @@ mod tests {
         let told = format!("event: missed\ndata: at least {missed} steps left out\ndata: steps: {missed}\n\n");
         assert_eq!(ready(&mut events), told);
         assert_eq!(next(&mut events), Poll::Pending);
+    }
+
+    #[test]
+    fn where_nothing_happens_it_says_so_now_and_then() {
+        clock().block_on(async {
+            let mut events = Events::watch(&Arc::new(Lifecycle::default()), 5);
+            ready(&mut events);
+            assert_eq!(next(&mut events), Poll::Pending);
+            assert_eq!(events.heartbeat.period(), HEARTBEAT);
+            events.heartbeat.reset_immediately();
+            let frame = poll_fn(|context| Pin::new(&mut events).poll_frame(context)).await;
+            let data = frame.map(|Ok(frame)| frame.into_data());
+            assert_eq!(data.expect("a heartbeat").expect("data"), ": nothing happens\n\n");
+            assert_eq!(next(&mut events), Poll::Pending);
+        });
     }
 }
