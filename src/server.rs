@@ -25,6 +25,7 @@ use log::{debug, info, warn};
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::io;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{Builder as ThreadBuilder, JoinHandle};
@@ -287,11 +288,20 @@ async fn serve_http(socket: TcpStream, mut visit: Visit, permit: OwnedSemaphoreP
         .max_headers(MAX_HEADERS)
         .max_header_size(MAX_HEAD_SIZE)
         .serve_connection(TokioIo::new(wire), visit);
+    let mut stopping = pin!(server.stop.told());
+    let mut told = server.is_stopping();
     let exchange = loop {
-        match timeout(EXCHANGE_DEADLINE, poll_fn(|context| http.poll_without_shutdown(context))).await {
-            // A viewer's response goes on as long as he takes it.
-            Err(_) if server.lifecycle.stuck(number).is_some_and(|stuck| stuck < EXCHANGE_DEADLINE) => {}
-            exchange => break exchange,
+        if told {
+            // Who has not begun to ask is not waited for.
+            Pin::new(&mut http).graceful_shutdown();
+        }
+        tokio::select! {
+            exchange = timeout(EXCHANGE_DEADLINE, poll_fn(|context| http.poll_without_shutdown(context))) => match exchange {
+                // A viewer's response goes on as long as he takes it.
+                Err(_) if server.lifecycle.stuck(number).is_some_and(|stuck| stuck < EXCHANGE_DEADLINE) => {}
+                exchange => break exchange,
+            },
+            () = &mut stopping, if !told => told = true,
         }
     };
     let parts = http.into_parts();
@@ -306,7 +316,8 @@ async fn serve_http(socket: TcpStream, mut visit: Visit, permit: OwnedSemaphoreP
         (Ok(Ok(())), Some(purpose)) => {
             // A copy, for hyper's whole buffer hangs on it.
             let early = parts.read_buf.to_vec();
-            tokio::spawn(serve_websocket(server, Upgraded { number, socket, early, purpose }, permit));
+            let upgraded = Upgraded { number, socket, early, purpose };
+            tokio::spawn(serve_websocket(Arc::clone(&server), upgraded, permit));
             return;
         }
         (Ok(Ok(())), None) => linger(socket).await,
