@@ -154,6 +154,22 @@ mod signals {
     }
 
     #[test]
+    fn who_has_not_begun_to_ask_is_not_waited_for() {
+        let mut program = Program::start(&[]);
+        let mut idle = Client::tcp(program.address);
+        // Connections are accepted in order, so the one before has been accepted too.
+        drop(Client::open(program.address, "/ws/1"));
+        program.signal(Signal::TERM);
+        assert_eq!(idle.read_to_end(), b"");
+        drop(idle);
+        let (status, _) = program.wait(IN_TIME);
+        assert_eq!(status.code(), Some(0));
+        for line in program.rest_of_log() {
+            assert!(line.starts_with("INFO "), "{line}");
+        }
+    }
+
+    #[test]
     fn a_client_that_stays_does_not_keep_the_program() {
         let mut program = Program::start(&["--threads", "2"]);
         let clients = [1, 2].map(|id| Client::open(program.address, &format!("/ws/{id}")));
