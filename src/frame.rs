@@ -812,4 +812,23 @@ pub(crate) mod tests {
         }
         assert_eq!(length_on_wire(claim(0x82, u64::MAX).into_iter()), u64::MAX);
     }
+
+    #[test]
+    fn a_text_frame_that_is_not_masked_is_no_whole_text_frame() {
+        for length in [0, 5, 125, 126, 65_535, 65_536] {
+            let mut frame = Vec::new();
+            encode(Data::Text, &[&vec![b'x'; length]], &mut frame);
+            assert_eq!(whole_text_frame(&frame, usize::MAX), None, "{length}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn unmasking_is_the_exclusive_or_with_the_key_over_and_over(payload in vec(any::<u8>(), 0..70), key: [u8; 4]) {
+            let mut clear = b"what was there before".to_vec();
+            unmask(&payload, key, &mut clear);
+            let expected: Vec<u8> = payload.iter().zip(key.iter().cycle()).map(|(byte, key)| byte ^ key).collect();
+            prop_assert_eq!(clear, expected);
+        }
+    }
 }

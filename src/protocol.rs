@@ -592,6 +592,20 @@ mod tests {
     // Ping and Pong.
 
     #[test]
+    fn a_text_that_deliver_refuses_closes_and_nothing_more_is_delivered() {
+        let unsupported = || Failure::new(CloseCode::Unsupported, "no text");
+        let (mut protocol, mut output, mut delivered) = (protocol(LIMIT), Output::new(), 0);
+        let frames = [masked(0x81, b"1"), masked(0x81, b"2")];
+        protocol.receive(&frames.concat(), Instant::now(), &mut output, |_, _| {
+            delivered += 1;
+            Err(unsupported())
+        });
+        assert_eq!(delivered, 1);
+        assert_eq!(output, close_frame(1003, "no text"));
+        assert_eq!(protocol.closing().cloned(), by_server(unsupported(), false));
+    }
+
+    #[test]
     fn a_ping_is_answered_within_the_call_that_brings_it() {
         let mut run = Run::of(&[&masked(0x89, b"1")]);
         assert_eq!(run.written(), b"\x8a\x011");
