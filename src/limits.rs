@@ -26,7 +26,7 @@ impl Default for Limits {
     }
 }
 
-/// The largest `--max-message-size`: 1 GiB. More than that does not belong into one message.
+/// The largest `--max-message-size`: 1 GiB. More than that does not belong in one message.
 pub const LARGEST_MESSAGE: usize = 1 << 30;
 
 /// The bytes of an unfinished message as they come over the wire, headers and control frames
