@@ -9,13 +9,13 @@
 //! overtakes its Close frame.
 
 use crate::frame::{Failure, encode};
-use crate::lifecycle::{Event, Lifecycle};
+use crate::http::refusal::quote;
 use crate::limits::{CLOSE_DEADLINE, Limits, READ_SIZE};
 use crate::protocol::{Closing, Data, Output, Protocol};
-use crate::refusal::quote;
 use crate::room::{Cut, Member};
 use crate::server::Stop;
-use crate::trace::Trace;
+use crate::view::lifecycle::{Event, Lifecycle};
+use crate::view::trace::Trace;
 use std::cell::RefCell;
 use std::fmt::{self, Display, Formatter};
 use std::future::{Future, poll_fn};

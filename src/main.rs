@@ -10,10 +10,10 @@ use std::str::FromStr;
 use std::time::Duration;
 use switchboard::frame::hex;
 use switchboard::handshake::{Computation, GUID, decode_key};
+use switchboard::http::refusal::Refusal;
 use switchboard::limits::{
     LARGEST_MESSAGE, LONGEST_PING_INTERVAL, Limits, MOST_CONNECTIONS, MOST_THREADS, OTHER_OPEN_FILES,
 };
-use switchboard::refusal::Refusal;
 use switchboard::server::{Options, serve};
 use tokio::net::TcpListener;
 

@@ -7,18 +7,21 @@
 //! then the socket comes back out of hyper, with what it had read too far, and goes to
 //! [`connection::live`] in a task of its own.
 
-use crate::admission::Admission;
+pub mod throttle;
+pub mod wire;
+
 use crate::connection::{self, Upgraded};
-use crate::explain;
-use crate::lifecycle::{Event, Lifecycle, Side, visible_head};
+use crate::http::admission::Admission;
 use crate::limits::{
     ACCEPT_PAUSE, CLOSE_DEADLINE, EXCHANGE_DEADLINE, FULL_ANSWERS, Limits, MAX_HEAD_SIZE, MAX_HEADERS,
     MOST_CONNECTIONS, REQUEST_DEADLINE, STOP_DEADLINE, TICK,
 };
 use crate::room::Room;
+use crate::server::throttle::Throttle;
+use crate::server::wire::{Record, Wire};
 use crate::service::Visit;
-use crate::throttle::Throttle;
-use crate::wire::{Record, Wire};
+use crate::view::explain;
+use crate::view::lifecycle::{Event, Lifecycle, Side, visible_head};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use log::{debug, info, warn};

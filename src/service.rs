@@ -7,14 +7,14 @@
 //! [`Visit::upgrade`]; the server takes it from there once the 101 is on the wire.
 
 use crate::connection::Purpose;
-use crate::events::Events;
 use crate::frame::hex;
 use crate::handshake::{Accept, Checked, Computation, Rejection, accept, checks, decode_key, sent};
-use crate::lifecycle::{Event, visible_head};
+use crate::http::refusal::{Refusal, quote};
 use crate::limits;
-use crate::refusal::{Refusal, quote};
 use crate::server::Shared;
-use crate::wire::Record;
+use crate::server::wire::Record;
+use crate::view::events::Events;
+use crate::view::lifecycle::{Event, visible_head};
 use bytes::Bytes;
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;

@@ -7,7 +7,7 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::thread::{JoinHandle, spawn};
 use std::time::Duration;
-use switchboard::admission::Admission;
+use switchboard::http::admission::Admission;
 use switchboard::limits::Limits;
 use switchboard::server::{Options, serve};
 use tokio::net::TcpListener;

@@ -1,10 +1,10 @@
-//! One WebSocket's side of the [`lifecycle`](crate::lifecycle) view: its frames, as they go by.
+//! One WebSocket's side of the [`lifecycle`](crate::view::lifecycle) view: its frames, as they go by.
 
 use crate::connection::End;
 use crate::frame::{FrameView, Spectator};
-use crate::lifecycle::{Event, Lifecycle, Side};
+use crate::http::refusal::quote;
 use crate::protocol::{Closing, Output};
-use crate::refusal::quote;
+use crate::view::lifecycle::{Event, Lifecycle, Side};
 use std::sync::Arc;
 use std::time::Instant;
 use tungstenite::protocol::CloseFrame;
@@ -174,7 +174,7 @@ pub fn frames_in(bytes: &[u8]) -> Vec<FrameView> {
 mod tests {
     use super::*;
     use crate::frame::tests::masked;
-    use crate::lifecycle::Seen;
+    use crate::view::lifecycle::Seen;
     use tokio::sync::mpsc::Receiver;
 
     fn names(seen: &mut Receiver<Seen>) -> Vec<&'static str> {

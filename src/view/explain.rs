@@ -5,7 +5,7 @@
 //! out, and it says so.
 
 use crate::frame::{FrameView, count, escape, hex};
-use crate::lifecycle::{Event, Lifecycle, Phase, Seen, Step, TERMINAL, milliseconds};
+use crate::view::lifecycle::{Event, Lifecycle, Phase, Seen, Step, TERMINAL, milliseconds};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
@@ -224,115 +224,4 @@ impl Terminal {
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
-mod tests {
-    use super::*;
-    use crate::frame::tests::{claim, masked};
-    use crate::trace::frames_in;
-    use std::sync::Arc;
-
-    fn step(connection: u64, event: Event) -> Seen {
-        Seen::Step(Arc::new(Step { id: 1, connection, client_id: None, elapsed: None, event }))
-    }
-
-    /// The lines below a frame's headline.
-    fn drawn(frame: &[u8]) -> Vec<String> {
-        let text = Terminal::new(false).draw(&step(1, Event::FrameIn(frames_in(frame).remove(0))));
-        text.lines().skip(2).map(|line| line.strip_prefix("#1               ").unwrap().to_owned()).collect()
-    }
-
-    #[test]
-    fn the_bits_of_a_header_are_drawn_for_each_form_of_length() {
-        assert_eq!(
-            drawn(&masked(0x81, b"Hello"))[..],
-            [
-                "FIN RSV opcode MASK length  masking key",
-                "1   000 0001   1    0000101 37 fa 21 3d",
-                "masked 7f 9f 4d 51 58",
-                "clear  48 65 6c 6c 6f",
-            ]
-        );
-        let mut frame = vec![0x52, 0x7e, 0x01, 0x00];
-        frame.extend([0; 256]);
-        let zeros = "00 ".repeat(24);
-        assert_eq!(
-            drawn(&frame)[..],
-            [
-                "FIN RSV opcode MASK length  extended length masking key",
-                "0   101 0010   0    1111110 01 00           none",
-                &format!("clear  {}", zeros.trim_end()),
-                &format!("       {}", zeros.trim_end()),
-            ]
-        );
-        let mut frame = claim(0x82, 65536);
-        frame.resize(frame.len() + 65536, 0);
-        assert_eq!(
-            drawn(&frame)[..2],
-            [
-                "FIN RSV opcode MASK length  extended length         masking key",
-                "1   000 0010   1    1111111 00 00 00 00 00 01 00 00 37 fa 21 3d",
-            ]
-        );
-        assert_eq!(drawn(b"\x89\x00").len(), 2, "no payload, no line");
-    }
-
-    #[test]
-    fn a_heading_comes_where_a_connection_enters_a_phase_and_it_never_goes_back() {
-        let mut terminal = Terminal::new(false);
-        let mut headings = |connection, event| {
-            let text = terminal.draw(&step(connection, event));
-            text.lines().filter(|line| line.starts_with("──")).map(|line| line[..20].to_owned()).collect::<Vec<_>>()
-        };
-        let (joined, left) = (Event::Joined { members: 2 }, Event::Left { members: 1 });
-        assert_eq!(headings(1, joined.clone()), ["── phase 3: even"]);
-        assert_eq!(headings(2, joined.clone()), ["── phase 3: even"]);
-        assert_eq!(headings(1, joined.clone()), [""; 0]);
-        assert_eq!(headings(1, left), ["── phase 4: term"]);
-        assert_eq!(headings(1, joined.clone()), [""; 0]);
-        // What is remembered is bounded: the oldest is forgotten.
-        for connection in 3..=KNOWN_PHASES as u64 + 1 {
-            headings(connection, joined.clone());
-        }
-        assert_eq!(headings(2, joined.clone()), [""; 0]);
-        assert_eq!(headings(1, joined), ["── phase 3: even"]);
-    }
-
-    #[test]
-    fn colours_stand_where_they_help_and_change_no_text() {
-        let refused = Event::Check { rule: "r", rfc: "RFC", sent: "s: \\u{1b}".into(), passed: false };
-        let seen = step(12, refused);
-        let colours = Terminal::new(true).draw(&seen);
-        let line = colours.lines().nth(1).unwrap();
-        let gap = " ".repeat(15);
-        assert_eq!(
-            line,
-            format!("\x1b[35m#12 \x1b[0m {:10}  \x1b[31m✗\x1b[0m r{:28}  s: \\u{{1b}}{gap}  \x1b[2mRFC\x1b[0m", "", "")
-        );
-        let plain = Terminal::new(false).draw(&seen);
-        assert!(!plain.contains('\x1b'));
-        let mut bare = colours;
-        for code in ["0", "1", "2", "31", "32", "33", "34", "35", "36"] {
-            bare = bare.replace(&format!("\x1b[{code}m"), "");
-        }
-        assert_eq!(bare, plain);
-        assert_eq!(Terminal::new(true).draw(&Seen::Missed(1)), "\x1b[31m… at least 1 step left out …\x1b[0m\n");
-        assert_eq!(Terminal::new(false).draw(&Seen::Missed(7)), "… at least 7 steps left out …\n");
-    }
-
-    #[test]
-    fn a_passed_check_shows_the_value_alone_and_a_refused_one_all_that_was_sent() {
-        let line = |sent: &str, passed| {
-            let check = Event::Check { rule: "r", rfc: "RFC", sent: sent.into(), passed };
-            Terminal::headline(&check).split_whitespace().collect::<Vec<_>>().join(" ")
-        };
-        assert_eq!(line("upgrade: websocket", true), "✓ r websocket");
-        assert_eq!(line("no origin", true), "✓ r no origin");
-        assert_eq!(line("upgrade: a | upgrade: b", false), "✗ r upgrade: a | upgrade: b");
-    }
-
-    #[test]
-    fn long_times_stay_in_their_column() {
-        assert_eq!(short(Duration::from_micros(9_999_999)), "9999.999 ms");
-        assert_eq!(short(Duration::from_secs(10)), "10.000 s");
-        assert_eq!(short(Duration::from_secs(99_999)), "99999.000 s");
-    }
-}
+mod tests;

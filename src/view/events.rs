@@ -5,8 +5,8 @@
 //! library on either side.
 
 use crate::frame::count;
-use crate::lifecycle::{Lifecycle, Seen, Step, milliseconds};
 use crate::limits::HEARTBEAT;
+use crate::view::lifecycle::{Lifecycle, Seen, Step, milliseconds};
 use bytes::Bytes;
 use hyper::body::{Body, Frame};
 use std::convert::Infallible;
@@ -109,8 +109,8 @@ fn event(step: &Step) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lifecycle::Event;
     use crate::limits::{FRAME_STEPS_PER_SECOND, STEPS_PER_SECOND};
+    use crate::view::lifecycle::Event;
     use std::future::poll_fn;
     use std::task::Waker;
     use tokio::runtime::{Builder, Runtime};

@@ -1,0 +1,4 @@
+//! HTTP beside the way of the bytes: refusals, and who may come in.
+
+pub mod admission;
+pub mod refusal;

@@ -1,0 +1,6 @@
+//! The view: everything that shows the lifecycle.
+
+pub mod events;
+pub mod explain;
+pub mod lifecycle;
+pub mod trace;
