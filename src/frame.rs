@@ -1,24 +1,23 @@
-//! 4. Frames (RFC 6455 5.2): where one begins and ends, and the rules that its header obeys.
+//! 4. Frames (RFC 6455 5.2): where one begins and ends, and the rules for its header.
 //!
 //! On the wire, the text `hi`: from a client `81 82 37 fa 21 3d 5f 93`, from a server `81 02 68 69`.
 //!
 //! ```text
 //! 81           1... ....  FIN: the last frame of its message (5.4)
-//!              .000 ....  RSV1 to RSV3: for extensions, and there is none here
+//!              .000 ....  RSV1 to RSV3: for extensions, so 0 here
 //!              .... 0001  opcode: 0 continuation, 1 text, 2 binary, 8 Close, 9 Ping, 10 Pong
 //! 82           1... ....  MASK: a client's frame always, a server's never (5.1)
-//!              .000 0010  payload length; 126: it stands in the next 2 bytes, 127: in the next 8
+//!              .000 0010  payload length; 126: the next 2 bytes have it, 127: the next 8
 //! 37 fa 21 3d             masking key, if MASK is set (5.3)
 //! 5f 93                   payload: each byte xor one of the key
 //! ```
 //!
-//! [`Frames`] walks over the bytes of one client and never looks at a payload. It stops at the header that breaks a
-//! rule, before its payload has come and before anything is allocated for it. Unmasking, joining fragments and checking
-//! UTF-8 are tungstenite's, see [`protocol`](crate::protocol).
+//! [`Frames`] walks over the bytes of one client and reads headers only. It stops at a header that breaks a rule, before
+//! the payload has arrived and before anything is allocated for it. tungstenite unmasks, joins fragments and checks UTF-8,
+//! see [`protocol`](crate::protocol).
 
-use crate::limits::{SHOWN_PAYLOAD, UNFINISHED_MESSAGE_FACTOR};
+use crate::limits::UNFINISHED_MESSAGE_FACTOR;
 use std::borrow::Cow;
-use std::fmt::{self, Display, Formatter};
 use std::io::Write;
 use tungstenite::protocol::frame::FrameHeader;
 use tungstenite::protocol::frame::coding::{CloseCode, Control, Data, OpCode};
@@ -28,7 +27,7 @@ use tungstenite::protocol::frame::coding::{CloseCode, Control, Data, OpCode};
 pub struct Failure {
     /// The close code.
     pub code: CloseCode,
-    /// The reason, for people. It fits a control frame: 123 bytes at most.
+    /// The reason, for people: at most 123 bytes, so that it fits a control frame.
     pub reason: Cow<'static, str>,
 }
 
@@ -49,18 +48,23 @@ const MAX_HEADER: usize = 14;
 /// The longest payload of a control frame in bytes (RFC 6455 5.5).
 const MAX_CONTROL_PAYLOAD: u64 = 125;
 
-/// The first two bytes of a frame and its length, in the words of RFC 6455 5.2.
+/// The first two bytes of a frame and its payload length, in the words of RFC 6455 5.2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Header {
-    fin: bool,
-    rsv: u8,
-    opcode: u8,
-    masked: bool,
-    payload_length: u64,
+pub struct Header {
+    /// Whether the frame is the last of its message.
+    pub fin: bool,
+    /// RSV1 to RSV3, as they are in the first byte: `0x40`, `0x20`, `0x10`.
+    pub rsv: u8,
+    /// The opcode.
+    pub opcode: u8,
+    /// Whether the payload is masked.
+    pub masked: bool,
+    /// The length of the payload in bytes.
+    pub payload_length: u64,
 }
 
 impl Header {
-    /// The length in bytes of the header that begins with these two.
+    /// The length in bytes of a header, by its second byte.
     fn length(second: u8) -> usize {
         let extended = match second & 0x7f {
             126 => 2,
@@ -71,7 +75,7 @@ impl Header {
     }
 
     /// Reads a whole header.
-    fn parse(bytes: &[u8]) -> Self {
+    pub fn parse(bytes: &[u8]) -> Self {
         let extended = |n: usize| bytes[2..2 + n].iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte));
         Self {
             fin: bytes[0] & 0x80 != 0,
@@ -93,15 +97,15 @@ impl Header {
 
 /// Collects one header, however it is split.
 #[derive(Clone, Copy, Debug, Default)]
-struct HeaderReader {
+pub struct HeaderReader {
     bytes: [u8; MAX_HEADER],
     length: usize,
 }
 
 impl HeaderReader {
-    /// Takes what belongs to the header, and returns how much that was.
-    fn read(&mut self, input: &[u8]) -> usize {
-        // A header in one piece, as nearly all are: this halves what the walk costs.
+    /// Takes the bytes that belong to the header, and returns their number.
+    pub fn read(&mut self, input: &[u8]) -> usize {
+        // Nearly all headers arrive in one piece. Taking them at once halves the cost of the walk.
         if let (0, Some(bytes)) = (self.length, input.first_chunk()) {
             self.bytes = *bytes;
             self.length = Header::length(bytes[1]);
@@ -118,15 +122,17 @@ impl HeaderReader {
         self.length - before
     }
 
-    fn is_whole(&self) -> bool {
+    /// Whether the header is complete.
+    pub fn is_whole(&self) -> bool {
         self.length >= 2 && self.length == Header::length(self.bytes[1])
     }
 
-    fn bytes(&self) -> &[u8] {
+    /// The bytes of the header so far.
+    pub fn bytes(&self) -> &[u8] {
         &self.bytes[..self.length]
     }
 
-    /// Makes ready for the next header.
+    /// Prepares for the next header.
     fn clear(&mut self) {
         self.length = 0;
     }
@@ -136,20 +142,20 @@ impl HeaderReader {
 #[derive(Debug)]
 pub struct Frames {
     max_message_size: u64,
-    /// The header that is being read, as far as it has come.
+    /// The header that is being read.
     header: HeaderReader,
-    /// What is left to come of the payload of the frame that is being read.
+    /// Payload bytes of the current frame that have not arrived yet.
     payload_left: u64,
-    /// Set from the first fragment of a message to the last: the payload so far.
+    /// The payload length of the unfinished message so far. Set from its first fragment to its last.
     message: Option<u64>,
-    /// Bytes of the unfinished message so far, with all headers and the control frames in between.
+    /// Bytes of the unfinished message so far, with all headers, and with the control frames between its fragments.
     raw: u64,
-    close: Option<CloseFrame>,
+    close: Option<ClosePayload>,
 }
 
-/// The Close frame that a client sends, as far as it has come.
+/// The payload of the client's Close frame: where its close code is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct CloseFrame {
+struct ClosePayload {
     masking_key: [u8; 4],
     length: u64,
     code: [u8; 2],
@@ -157,17 +163,17 @@ struct CloseFrame {
 
 /// How far [`Frames::advance`] came.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Stop {
-    /// All of the input belongs to good frames.
-    Nowhere,
-    /// Behind a Close frame. What follows is to be discarded (RFC 6455 1.4).
-    AfterClose,
-    /// At a header that breaks a rule.
-    At(Failure),
+pub enum Reached {
+    /// The end of the input: all of it belongs to valid frames.
+    End,
+    /// The end of a Close frame. The bytes after it are to be discarded (RFC 6455 1.4).
+    Close,
+    /// A header that breaks a rule.
+    Fault(Failure),
 }
 
 impl Frames {
-    /// The walk at the first byte after the handshake.
+    /// A walk that begins at the first byte after the handshake. `max_message_size` is in bytes of payload.
     pub fn new(max_message_size: usize) -> Self {
         Self {
             max_message_size: max_message_size as u64,
@@ -179,25 +185,25 @@ impl Frames {
         }
     }
 
-    /// Whether the last byte was the last of a message or of a control frame between messages: nothing is half read.
+    /// Whether no message and no control frame is half read.
     pub fn between_messages(&self) -> bool {
         self.raw == 0
     }
 
-    /// Whether a message is half read, and if so, whether it began in the last `advanced` bytes.
+    /// None if nothing is half read. Otherwise whether the unfinished message began in the last `advanced` bytes.
     pub fn begun_in(&self, advanced: usize) -> Option<bool> {
         (!self.between_messages()).then_some(self.raw <= advanced as u64)
     }
 
-    /// The close code of the Close frame that was stopped behind, if it has one.
+    /// The close code of the Close frame, if it has one.
     pub fn close_code(&self) -> Option<u16> {
         self.close.filter(|close| close.length >= 2).map(|close| u16::from_be_bytes(close.code))
     }
 
-    /// Walks on over `input`. Returns how many of its bytes may be decoded, and why it stopped there.
+    /// Walks on over `input`. Returns how many of its bytes may be decoded, and what it reached there.
     ///
     /// Any split of a stream into inputs stops at the same frame for the same reason.
-    pub fn advance(&mut self, input: &[u8]) -> (usize, Stop) {
+    pub fn advance(&mut self, input: &[u8]) -> (usize, Reached) {
         let mut at = 0;
         while at < input.len() {
             let start = at;
@@ -208,7 +214,7 @@ impl Frames {
                     break;
                 }
                 if let Err(failure) = self.begin_frame() {
-                    return (start, Stop::At(failure));
+                    return (start, Reached::Fault(failure));
                 }
             } else {
                 let taken = usize::try_from(self.payload_left).unwrap_or(usize::MAX).min(input.len() - at);
@@ -220,14 +226,14 @@ impl Frames {
             if self.payload_left == 0 {
                 self.end_frame();
                 if self.close.is_some() {
-                    return (at, Stop::AfterClose);
+                    return (at, Reached::Close);
                 }
             }
         }
-        (at, Stop::Nowhere)
+        (at, Reached::End)
     }
 
-    /// A header has come: checks it (RFC 6455 5.1 to 5.5).
+    /// Checks the header that is now complete (RFC 6455 5.1 to 5.5).
     fn begin_frame(&mut self) -> Result<(), Failure> {
         let header = Header::parse(self.header.bytes());
         self.check(&header)?;
@@ -235,7 +241,7 @@ impl Frames {
         if header.opcode == u8::from(OpCode::Control(Control::Close)) {
             let mut masking_key = [0; 4];
             masking_key.copy_from_slice(&self.header.bytes()[self.header.length - 4..]);
-            self.close = Some(CloseFrame { masking_key, length: header.payload_length, code: [0; 2] });
+            self.close = Some(ClosePayload { masking_key, length: header.payload_length, code: [0; 2] });
         }
         if !header.is_control() {
             let so_far = self.message.unwrap_or(0);
@@ -312,171 +318,8 @@ impl Frames {
     }
 }
 
-/// One frame as it stood on the wire, for people: the whole header, and the first bytes of the payload in clear.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FrameView {
-    header: Vec<u8>,
-    payload: Vec<u8>,
-}
-
-impl FrameView {
-    fn parse(&self) -> Header {
-        Header::parse(&self.header)
-    }
-
-    /// The bytes of the header.
-    pub fn header(&self) -> &[u8] {
-        &self.header
-    }
-
-    /// The first bytes of the payload, not masked.
-    pub fn payload(&self) -> &[u8] {
-        &self.payload
-    }
-
-    /// The payload's length in bytes.
-    pub fn length(&self) -> u64 {
-        self.parse().payload_length
-    }
-
-    /// Whether this frame ends its message.
-    pub fn is_final(&self) -> bool {
-        self.parse().fin
-    }
-
-    /// The opcode, as a number.
-    pub fn opcode(&self) -> u8 {
-        self.parse().opcode
-    }
-
-    /// The masking key, in a client's frame.
-    pub fn masking_key(&self) -> Option<[u8; 4]> {
-        let key = self.header.len().checked_sub(4).filter(|_| self.parse().masked)?;
-        self.header[key..].try_into().ok()
-    }
-
-    /// The first bytes of the payload as they stood on the wire.
-    pub fn masked(&self) -> Vec<u8> {
-        let key = self.masking_key().unwrap_or_default();
-        self.payload.iter().zip(key.iter().cycle()).map(|(byte, key)| byte ^ key).collect()
-    }
-
-    /// The opcode in words (RFC 6455 5.2).
-    pub fn name(&self) -> &'static str {
-        match self.opcode() {
-            0 => "continuation",
-            1 => "text",
-            2 => "binary",
-            8 => "close",
-            9 => "ping",
-            10 => "pong",
-            _ => "reserved",
-        }
-    }
-
-    /// The bits that the payload's length takes in this header: 7, 16 or 64.
-    pub fn length_form(&self) -> u8 {
-        match self.header[1] & 0x7f {
-            126 => 16,
-            127 => 64,
-            _ => 7,
-        }
-    }
-
-    /// Names and values, for parsing.
-    pub fn fields(&self) -> Vec<(&'static str, String)> {
-        let header = self.parse();
-        let mut fields = vec![
-            ("header", hex(&self.header)),
-            ("fin", u8::from(header.fin).to_string()),
-            ("rsv", format!("{:03b}", header.rsv >> 4)),
-            ("opcode", header.opcode.to_string()),
-            ("name", self.name().into()),
-            ("mask", u8::from(header.masked).to_string()),
-            ("length", header.payload_length.to_string()),
-            ("form", self.length_form().to_string()),
-        ];
-        if let Some(key) = self.masking_key() {
-            fields.extend([("masking-key", hex(&key)), ("masked", hex(&self.masked()))]);
-        }
-        fields.extend([("payload", hex(&self.payload)), ("text", self.text())]);
-        fields
-    }
-
-    /// The first bytes of the payload as text, escaped; a close code as its number.
-    fn text(&self) -> String {
-        match (self.opcode(), self.payload.as_slice()) {
-            (8, [high, low]) => u16::from_be_bytes([*high, *low]).to_string(),
-            (8, [high, low, reason @ ..]) => {
-                format!("{} {}", u16::from_be_bytes([*high, *low]), escape(reason))
-            }
-            (_, payload) => escape(payload),
-        }
-    }
-}
-
-impl Display for FrameView {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let more = if self.is_final() { "" } else { ", more to come" };
-        let cut = if self.length() > self.payload.len() as u64 { "…" } else { "" };
-        write!(f, "{} of {}{more}: \"{}{cut}\"", self.name(), count(self.length(), "byte"), self.text())
-    }
-}
-
-/// A client's bytes as text, safe for a terminal: what stands between double quotes, and is whole.
-pub fn escape(bytes: &[u8]) -> String {
-    // An apostrophe needs no escape there, and is in every other message.
-    String::from_utf8_lossy(bytes).escape_debug().to_string().replace("\\'", "'")
-}
-
-/// A number of things, for instance `1 byte` or `2 bytes`.
-pub fn count(number: u64, thing: &str) -> String {
-    format!("{number} {thing}{}", if number == 1 { "" } else { "s" })
-}
-
-/// Bytes in hex, for instance `81 05 48`.
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(" ")
-}
-
-/// Sees the frames of one direction go by, for people who watch. It checks nothing.
-#[derive(Debug, Default)]
-pub struct Spectator {
-    header: HeaderReader,
-    payload: Vec<u8>,
-    payload_seen: u64,
-}
-
-impl Spectator {
-    /// Sees bytes go by, and tells of each frame that ends in them.
-    pub fn see(&mut self, mut bytes: &[u8], mut found: impl FnMut(FrameView)) {
-        while !bytes.is_empty() {
-            let header = self.header.read(bytes);
-            bytes = &bytes[header..];
-            if !self.header.is_whole() {
-                return;
-            }
-            let left = Header::parse(self.header.bytes()).payload_length.saturating_sub(self.payload_seen);
-            let (payload, rest) = bytes.split_at(usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len()));
-            bytes = rest;
-            let shown = payload.len().min(SHOWN_PAYLOAD - self.payload.len());
-            self.payload.extend_from_slice(&payload[..shown]);
-            self.payload_seen += payload.len() as u64;
-            if payload.len() as u64 == left {
-                found(std::mem::take(self).view());
-            }
-        }
-    }
-
-    fn view(self) -> FrameView {
-        let wire = FrameView { header: self.header.bytes().to_vec(), payload: self.payload };
-        // The payload was masked as it came: masking once more is unmasking (RFC 6455 5.3).
-        FrameView { payload: wire.masked(), ..wire }
-    }
-}
-
-/// The text frame that `bytes` begin with, if it is all there, a message of its own, and no longer than `most`: its length on
-/// the wire, its masking key, and its payload as it came.
+/// The text frame at the start of `bytes`, if it is complete, a whole message, and has at most `most` bytes of payload.
+/// Returns its length on the wire, its masking key, and its masked payload.
 pub fn whole_text_frame(bytes: &[u8], most: usize) -> Option<(usize, [u8; 4], &[u8])> {
     const FIN_TEXT: u8 = 0x81;
     let (&[FIN_TEXT, second], _) = bytes.split_first_chunk()? else { return None };
@@ -489,7 +332,7 @@ pub fn whole_text_frame(bytes: &[u8], most: usize) -> Option<(usize, [u8; 4], &[
     Some((header.len() + length, key, payload))
 }
 
-/// Puts the payload in clear into `clear` (RFC 6455 5.3).
+/// Replaces `clear` by the unmasked payload (RFC 6455 5.3).
 pub fn unmask(payload: &[u8], masking_key: [u8; 4], clear: &mut Vec<u8>) {
     clear.clear();
     clear.extend_from_slice(payload);
@@ -503,7 +346,7 @@ pub fn unmask(payload: &[u8], masking_key: [u8; 4], clear: &mut Vec<u8>) {
     }
 }
 
-/// Writes one data frame as a server sends it: whole, and not masked (RFC 6455 5.1). The payload comes in parts.
+/// Writes one data frame as a server sends it: unfragmented and unmasked (RFC 6455 5.1). `payload` is its parts.
 pub fn encode(opcode: Data, payload: &[&[u8]], output: &mut impl Write) {
     const MEMORY: &str = "writing to memory does not fail";
     let length: usize = payload.iter().map(|part| part.len()).sum();
@@ -514,7 +357,7 @@ pub fn encode(opcode: Data, payload: &[&[u8]], output: &mut impl Write) {
     }
 }
 
-/// The length on the wire of the frame that `bytes` begin with, header and payload.
+/// The length on the wire of the frame at the start of `bytes`, header and payload.
 pub fn length_on_wire(bytes: impl Iterator<Item = u8>) -> u64 {
     let mut header = [0; MAX_HEADER];
     for (slot, byte) in header.iter_mut().zip(bytes) {

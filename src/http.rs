@@ -1,4 +1,6 @@
-//! HTTP beside the way of the bytes: refusals, and who may come in.
+//! HTTP beside the way of the bytes: the page, other responses, refusals, and which requests are admitted.
 
 pub mod admission;
+pub mod page;
 pub mod refusal;
+pub mod responses;

@@ -14,7 +14,9 @@
 //! see each step happen gets it from [`lifecycle`](view::lifecycle), on the terminal ([`explain`](view::explain)) or over HTTP ([`events`](view::events)); [`wire`](server::wire) and
 //! [`trace`](view::trace) look on for it.
 
+pub mod client;
 pub mod connection;
+pub mod escape;
 pub mod frame;
 pub mod handshake;
 pub mod http;

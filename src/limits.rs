@@ -1,18 +1,87 @@
-//! Every limit, with its unit and its reason. The ones in [`Limits`] are options of the command line.
+//! Every limit, with its unit and its reason. Those in [`Limits`] are options of the command line.
 
+pub mod per_second;
+
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 /// The limits that the command line can change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// The largest message that is taken, in bytes of payload, whole or as the sum of its fragments.
+    /// The largest message in bytes of payload, whole or as the sum of its fragments.
     pub max_message_size: usize,
-    /// How far, in bytes, a client may fall behind the room before it is closed with 1013.
+    /// How many bytes a client may fall behind the room before it is closed with 1013.
     pub max_backlog: usize,
-    /// How many connections there may be at a time, HTTP and WebSocket together.
+    /// Connections at a time, HTTP and WebSocket together.
     pub max_connections: usize,
-    /// The silence after which a client gets a Ping; after one more without a byte it is dropped. None: never.
+    /// The silence before a client gets a Ping; after one more without a byte it is dropped. None: never.
     pub ping_interval: Option<Duration>,
+}
+
+/// An option of the command line that sets one of the [`Limits`].
+#[derive(Debug)]
+pub struct LimitOption {
+    /// Its name, without the dashes.
+    pub name: &'static str,
+    /// The name of its value.
+    pub value: &'static str,
+    /// What it means.
+    pub help: &'static str,
+    /// The default in words, if it is not a number.
+    pub default: Option<&'static str>,
+    /// The values that it takes.
+    pub range: RangeInclusive<u64>,
+    /// Reads the limit.
+    pub get: fn(&Limits) -> u64,
+    /// Sets the limit to a value of the range.
+    pub set: fn(&mut Limits, u64),
+}
+
+/// A number of bytes or of connections. The options' ranges keep it within `usize`.
+fn size(number: u64) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}
+
+impl Limits {
+    /// The options of the command line, in the order of `--help`.
+    pub const OPTIONS: [LimitOption; 4] = [
+        LimitOption {
+            name: "max-message-size",
+            value: "BYTES",
+            help: "close with 1009 on a larger message",
+            default: None,
+            range: 1..=LARGEST_MESSAGE,
+            get: |limits| limits.max_message_size as u64,
+            set: |limits, bytes| limits.max_message_size = size(bytes),
+        },
+        LimitOption {
+            name: "max-backlog",
+            value: "BYTES",
+            help: "close a slow client with 1013 when it is further behind",
+            default: None,
+            range: 1..=usize::MAX as u64,
+            get: |limits| limits.max_backlog as u64,
+            set: |limits, bytes| limits.max_backlog = size(bytes),
+        },
+        LimitOption {
+            name: "max-connections",
+            value: "N",
+            help: "answer 503 above N",
+            default: Some("derived from the open-file limit"),
+            range: 1..=MOST_CONNECTIONS as u64,
+            get: |limits| limits.max_connections as u64,
+            set: |limits, connections| limits.max_connections = size(connections),
+        },
+        LimitOption {
+            name: "ping-interval",
+            value: "SECONDS",
+            help: "silence before a Ping; a client that stays silent for as long again is dropped; 0 for never",
+            default: None,
+            range: 0..=LONGEST_PING_INTERVAL,
+            get: |limits| limits.ping_interval.map_or(0, |interval| interval.as_secs()),
+            set: |limits, seconds| limits.ping_interval = (seconds > 0).then(|| Duration::from_secs(seconds)),
+        },
+    ];
 }
 
 impl Default for Limits {
@@ -26,12 +95,11 @@ impl Default for Limits {
     }
 }
 
-/// The largest `--max-message-size`: 1 GiB. More than that does not belong in one message.
-pub const LARGEST_MESSAGE: usize = 1 << 30;
+/// The largest `--max-message-size`: 1 GiB. More does not belong in one message.
+pub const LARGEST_MESSAGE: u64 = 1 << 30;
 
-/// The bytes of an unfinished message as they come over the wire, headers and control frames
-/// between its fragments included, in multiples of `max_message_size`. Fragments may be empty, so the payload alone
-/// bounds nothing.
+/// Bytes of an unfinished message on the wire, in multiples of `max_message_size`: headers and control frames between its
+/// fragments included. Fragments may be empty, so the payload alone bounds nothing.
 pub const UNFINISHED_MESSAGE_FACTOR: u64 = 4;
 
 /// How long a message may take from its first byte to its last.
@@ -40,85 +108,86 @@ pub const UNFINISHED_MESSAGE_AGE: Duration = Duration::from_secs(30);
 /// How long a client has to send its whole request head.
 pub const REQUEST_DEADLINE: Duration = Duration::from_secs(10);
 
-/// How long one HTTP exchange may take, the response included. A page is read in far less.
-pub const EXCHANGE_DEADLINE: Duration = Duration::from_secs(30);
+/// How long a client may take nothing of a response before the connection is dropped.
+pub const RESPONSE_DEADLINE: Duration = Duration::from_secs(30);
 
-/// How many header fields a request may have. Browsers send about 20.
+/// Header fields in a request. Browsers send about 20.
 pub const MAX_HEADERS: usize = 64;
 
 /// The size of a request head in bytes, request line included.
 pub const MAX_HEAD_SIZE: usize = 16 * 1024;
 
-/// How long the rest of a connection may take once a Close frame is on its way: the client's own Close, and its end
-/// of the TCP connection.
+/// How long a connection may take to end after the first Close frame: the client's own Close, and its end of TCP.
 pub const CLOSE_DEADLINE: Duration = Duration::from_secs(2);
 
 /// How long all connections together may take to close once the server is told to stop.
 pub const STOP_DEADLINE: Duration = Duration::from_secs(3);
 
-/// How much is read from a socket at a time, in bytes. One buffer of this size serves a whole thread.
+/// Bytes read from a socket at a time. One buffer of this size serves a whole thread.
 pub const READ_SIZE: usize = 64 * 1024;
 
-/// The pending bytes of the room that end a turn early. It bounds what one turn can pile up, however many clients send at once.
+/// Pending bytes of the room that end a turn early. They bound what one turn can pile up, however many clients send at once.
 pub const MAX_PENDING: usize = 1024 * 1024;
 
-/// How long accepting pauses when it fails, for lack of file descriptors for instance.
+/// The pause after a failed accept, for instance when no file descriptor is left.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// The most connections that can be counted.
 pub const MOST_CONNECTIONS: usize = u32::MAX as usize;
 
-/// The most threads. More than a machine's cores gain nothing.
+/// The most threads. More threads than cores gain nothing.
 pub const MOST_THREADS: usize = 256;
 
 /// The longest `--ping-interval` in seconds: a day.
 pub const LONGEST_PING_INTERVAL: u64 = 24 * 60 * 60;
 
-/// How many connections beyond `max_connections` are answered with 503 at a time. The rest are just closed.
+/// Connections beyond `max_connections` that are answered with 503 at a time. The rest are closed without an answer.
 pub const FULL_ANSWERS: usize = 16;
 
-/// When a client that met a full or a stopping server may come again, in seconds.
+/// When a client that met a full or a stopping server may try again, in seconds.
 pub const RETRY_AFTER: &str = "5";
 
 /// Open files that are not connections: standard streams, listeners, the event queue of each thread, signals.
 pub const OTHER_OPEN_FILES: usize = 64;
 
-/// How many lines a second the log takes of one kind that clients can cause at will.
+/// Log lines per second of one kind that clients can cause at will.
 pub const LOG_LINES_PER_SECOND: u32 = 20;
 
-/// How many steps of the lifecycle are shown in a second. A terminal can't be read faster.
+/// Steps of the lifecycle that are shown per second. Nobody reads faster.
 pub const STEPS_PER_SECOND: u32 = 2000;
 
-/// How many of them may be frames.
+/// Of those, steps that come with frames.
 pub const FRAME_STEPS_PER_SECOND: u32 = 1500;
 
-/// How many steps wait for one who watches. It is then that some are left out.
+/// Bytes of the wire that take the room of one step. This bounds the copies made for the view: 8 MiB per second.
+pub const RECORD_UNIT: usize = 4096;
+
+/// Queue length per viewer; beyond it, steps are left out.
 pub const VIEWER_QUEUE: usize = 4096;
 
-/// How many may watch `GET /lifecycle` at a time.
+/// Viewers of `GET /lifecycle` at a time.
 pub const MOST_VIEWERS: usize = 16;
 
-/// The silence after which a viewer of `GET /lifecycle` is sent a comment.
+/// The silence before a viewer of `GET /lifecycle` gets a comment.
 pub const HEARTBEAT: Duration = Duration::from_secs(15);
 
-/// How much of a frame's payload is shown, in bytes.
+/// Bytes of a frame's payload that are shown.
 pub const SHOWN_PAYLOAD: usize = 48;
 
-/// How often a thread's clock ticks: sooner than any deadline of a connection.
+/// How often a thread's clock ticks: earlier than any deadline of a connection.
 pub const TICK: Duration = Duration::from_secs(1);
 
-/// How much of a client's text is quoted in a refusal or on the terminal, in characters.
+/// Characters of a client's text that are quoted in a refusal or in the log.
 pub const QUOTE_LENGTH: usize = 120;
 
 const _: () = {
-    assert!(REQUEST_DEADLINE.as_secs() < EXCHANGE_DEADLINE.as_secs());
-    // An ordered stop waits for the closing handshakes it starts.
+    // A stop waits for the closing handshakes that it starts.
     assert!(CLOSE_DEADLINE.as_secs() < STOP_DEADLINE.as_secs());
     assert!(TICK.as_secs() < CLOSE_DEADLINE.as_secs());
-    // What one turn piles up is no reason to call a client slow.
+    // What one turn piles up must not make a client too slow.
     assert!(MAX_PENDING * 2 <= 16 * 1024 * 1024);
     assert!(FRAME_STEPS_PER_SECOND < STEPS_PER_SECOND);
-    // Within one second nobody who takes what he gets misses any.
+    // A viewer that reads once a second misses nothing.
     assert!((STEPS_PER_SECOND as usize) < VIEWER_QUEUE);
     assert!(FULL_ANSWERS < OTHER_OPEN_FILES);
 };

@@ -1,19 +1,23 @@
 //! 5. The protocol without I/O (phase 3): bytes in, messages and bytes out.
 //!
-//! In the RFC: messages are one or more frames (RFC 6455 5.4), text is UTF-8 (5.6, 8.1), a Ping gets a Pong (5.5.2), a Close
-//! gets a Close (5.5.1), and whoever breaks a rule is failed (7.1.7).
+//! In the RFC: a message is one or more frames (RFC 6455 5.4), text is UTF-8 (5.6, 8.1), a Ping gets a Pong (5.5.2), a Close
+//! gets a Close (5.5.1), and a client that breaks a rule is failed (7.1.7).
 //!
-//! [`Protocol`] is given what was read and says what to write; it never sees a socket, so every rule can be tried
-//! without one. Its contract: **each call takes all of its input**, and any split of a client's bytes into inputs gives the
-//! same messages and the same bytes out.
+//! [`Protocol`] takes the bytes that were read and returns the bytes to write; it never sees a socket, so every rule can be
+//! tested without one. Its contract: **each call takes all of its input**, and any split of a client's bytes into inputs
+//! gives the same messages and the same output.
 //!
-//! Frames are decoded by tungstenite's [`WebSocketContext`], over a stream in memory that is empty, not ended, when the
-//! input is used up. The context lives only while a message is half read: an idle connection has none. One kind of frame
-//! is so common and so plain that it does not need one: a whole text message, see `Protocol::take_whole_messages`.
+//! tungstenite's [`WebSocketContext`] decodes the frames. It reads from a stream in memory that is empty, not ended, when the
+//! input is used up. The context exists only while a message is half read, so an idle connection has none. The most common
+//! input, a whole text message in one frame, takes a shorter way, see `Protocol::take_whole_messages`.
 
-use crate::frame::{Failure, Frames, Stop, unmask, whole_text_frame};
+pub mod output;
+pub mod silence;
+
+use crate::frame::{Failure, Frames, Reached, unmask, whole_text_frame};
 use crate::limits::UNFINISHED_MESSAGE_AGE;
-use std::collections::VecDeque;
+use output::Output;
+use silence::{Due, Silence};
 use std::io::{self, ErrorKind, Read, Write};
 use std::time::{Duration, Instant};
 use tungstenite::error::{Error, ProtocolError};
@@ -22,97 +26,78 @@ use tungstenite::protocol::frame::coding::CloseCode;
 use tungstenite::protocol::{CloseFrame, Role, WebSocketConfig, WebSocketContext};
 use tungstenite::{Message, Utf8Bytes};
 
-/// tungstenite's own read buffer in bytes. Over a stream in memory a small one is as fast as a large one.
+/// The size of tungstenite's read buffer in bytes. It reads from memory, so a small buffer is as fast as a large one.
 const READ_BUFFER_SIZE: usize = 256;
-
-/// Bytes on their way to the client.
-pub type Output = VecDeque<u8>;
 
 /// A message from the client (RFC 6455 5.6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Data<'a> {
-    /// Text, which is UTF-8.
+pub enum Incoming<'a> {
+    /// A text message.
     Text(&'a str),
-    /// Anything.
+    /// A binary message.
     Binary(&'a [u8]),
 }
 
 /// How the closing handshake began (RFC 6455 7.1.2).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Closing {
-    /// The client sent a Close frame, and has its answer.
+    /// The client sent a Close frame. The output has the answer.
     ByClient(Option<CloseFrame>),
     /// The server sent a Close frame.
     ByServer {
         /// Its code and reason.
         failure: Failure,
-        /// Whether the client's Close has come.
+        /// Whether the client's Close has arrived.
         answered: bool,
     },
 }
 
-/// One connection's protocol state, from the byte behind the handshake.
+/// One connection's protocol state, from the first byte after the handshake.
 #[derive(Debug)]
 pub struct Protocol {
     max_message_size: usize,
     frames: Frames,
     context: Option<Box<WebSocketContext>>,
     unfinished_since: Option<Instant>,
-    watch: Option<Watch>,
+    silence: Option<Silence>,
     closing: Option<Box<Closing>>,
-    /// Nothing that the client sends matters any more: both Close frames have been sent, or its bytes make no sense.
+    /// Set once nothing that the client sends matters: both Close frames are there, or the connection has failed.
     closed: bool,
-}
-
-/// Looks out for a client that has fallen silent: after an interval without a byte it gets a Ping, after one more it is
-/// given up (RFC 6455 5.5.2).
-#[derive(Clone, Copy, Debug)]
-struct Watch {
-    interval: Duration,
-    /// The last byte or, after that, the Ping.
-    since: Instant,
-    pinged: bool,
-}
-
-impl Watch {
-    fn deadline(&self) -> Instant {
-        self.since + self.interval
-    }
 }
 
 impl Protocol {
     /// A connection that opens now. `max_message_size` is in bytes of payload; `ping_interval` is the silence before a
-    /// Ping, none for never.
+    /// Ping, None for never.
     pub fn new(max_message_size: usize, ping_interval: Option<Duration>, now: Instant) -> Self {
         Self {
             max_message_size,
             frames: Frames::new(max_message_size),
             context: None,
             unfinished_since: None,
-            watch: ping_interval.map(|interval| Watch { interval, since: now, pinged: false }),
+            silence: ping_interval.map(|interval| Silence::new(interval, now)),
             closing: None,
             closed: false,
         }
     }
 
-    /// How the closing handshake began, if it has.
+    /// How the closing handshake began, if it has begun.
     pub fn closing(&self) -> Option<&Closing> {
         self.closing.as_deref()
     }
 
-    /// Whether there is nothing more to wait for: the server closes TCP now (RFC 6455 7.1.1).
+    /// Whether nothing more is expected from the client: the server closes TCP now (RFC 6455 7.1.1).
     pub fn is_closed(&self) -> bool {
         self.closed
     }
 
-    /// Whether nothing is half read.
+    /// Whether no message and no control frame is half read.
     pub fn is_between_messages(&self) -> bool {
         self.frames.between_messages()
     }
 
-    /// When [`expire`](Self::expire) is due. Once the connection is closing, never.
+    /// When [`expire`](Self::expire) is due. Once the connection is closing: never.
     pub fn deadline(&self) -> Option<Instant> {
-        let silence = self.watch.map(|watch| watch.deadline());
+        let silence = self.silence.map(|silence| silence.deadline());
         self.message_deadline().into_iter().chain(silence).min().filter(|_| self.closing.is_none())
     }
 
@@ -120,27 +105,27 @@ impl Protocol {
         self.unfinished_since.map(|since| since + UNFINISHED_MESSAGE_AGE)
     }
 
-    /// Takes what was read. Each message goes to `deliver`, with the output as it stands; what the protocol itself has to
-    /// say (Pong, Close) goes to `output`. Where `deliver` fails, the connection closes with that.
+    /// Takes the bytes that were read. Each message goes to `deliver`; Pong and Close frames go to `output`, in order with
+    /// what `deliver` writes there. If `deliver` fails, the connection closes with that failure.
     pub fn receive(
         &mut self,
         input: &[u8],
         now: Instant,
         output: &mut Output,
-        mut deliver: impl FnMut(Data<'_>, &mut Output) -> Result<(), Failure>,
+        mut deliver: impl FnMut(Incoming<'_>, &mut Output) -> Result<(), Failure>,
     ) {
         if self.closed {
             return;
         }
-        if let Some(watch) = &mut self.watch {
-            *watch = Watch { since: now, pinged: false, ..*watch };
+        if let Some(silence) = &mut self.silence {
+            silence.end(now);
         }
         let input = self.take_whole_messages(input, output, &mut deliver);
-        let (good, stop) = self.frames.advance(input);
+        let (good, reached) = self.frames.advance(input);
         if good > 0 {
             self.decode(&input[..good], output, deliver);
         }
-        if let Stop::At(failure) = stop {
+        if let Reached::Fault(failure) = reached {
             self.fail(failure, output);
         }
         self.unfinished_since = match self.frames.begun_in(good) {
@@ -150,14 +135,14 @@ impl Protocol {
         };
     }
 
-    /// Takes the text messages that the input begins with, as long as each is one whole frame of good UTF-8 and nothing is
-    /// half read. Everything else, every fault above all, is left to [`Frames`] and tungstenite; they would take these
-    /// messages too, but at 52 ns each instead of 14, which showed in what a broadcast to 32 clients costs.
+    /// Takes text messages from the start of the input, as long as each is one whole frame of valid UTF-8 and nothing is
+    /// half read. Everything else, every fault above all, is left to [`Frames`] and tungstenite. They would take these
+    /// messages too, but in 52 ns each instead of 14, which made broadcasts to 32 clients measurably more expensive.
     fn take_whole_messages<'a>(
         &mut self,
         mut input: &'a [u8],
         output: &mut Output,
-        deliver: &mut impl FnMut(Data<'_>, &mut Output) -> Result<(), Failure>,
+        deliver: &mut impl FnMut(Incoming<'_>, &mut Output) -> Result<(), Failure>,
     ) -> &'a [u8] {
         let mut clear = Vec::new();
         while self.frames.between_messages() && self.closing.is_none() {
@@ -165,7 +150,7 @@ impl Protocol {
             unmask(masked, key, &mut clear);
             let Ok(text) = std::str::from_utf8(&clear) else { break };
             input = &input[frame..];
-            if let Err(failure) = deliver(Data::Text(text), output) {
+            if let Err(failure) = deliver(Incoming::Text(text), output) {
                 self.close(failure, output);
             }
         }
@@ -176,7 +161,7 @@ impl Protocol {
         &mut self,
         input: &[u8],
         output: &mut Output,
-        mut deliver: impl FnMut(Data<'_>, &mut Output) -> Result<(), Failure>,
+        mut deliver: impl FnMut(Incoming<'_>, &mut Output) -> Result<(), Failure>,
     ) {
         let mut context = self.context.take().unwrap_or_else(|| self.new_context());
         let mut stream = Memory { input, output };
@@ -184,27 +169,27 @@ impl Protocol {
             match context.read(&mut stream) {
                 Ok(Message::Close(close)) => match self.close_code_refused() {
                     Some(failure) => return self.fail(failure, stream.output),
-                    None => self.close_came(close),
+                    None => self.take_close(close),
                 },
                 Ok(Message::Text(text)) if self.closing.is_none() => {
-                    if let Err(failure) = deliver(Data::Text(&text), stream.output) {
+                    if let Err(failure) = deliver(Incoming::Text(&text), stream.output) {
                         self.begin_close(&mut context, failure, stream.output);
                     }
                 }
                 Ok(Message::Binary(bytes)) if self.closing.is_none() => {
-                    if let Err(failure) = deliver(Data::Binary(&bytes), stream.output) {
+                    if let Err(failure) = deliver(Incoming::Binary(&bytes), stream.output) {
                         self.begin_close(&mut context, failure, stream.output);
                     }
                 }
-                // Ping: its Pong is written at the next read. Pong: nothing was asked. A message after the server's
-                // Close: too late.
+                // Ping: tungstenite writes the Pong at the next read. Pong: unsolicited or expected, nothing to do. A
+                // message after the server's Close: discarded.
                 Ok(_) => {}
                 Err(Error::Io(error)) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(Error::ConnectionClosed) => {
                     self.closed = true;
                     return;
                 }
-                // Not to be read again: tungstenite would skip the size limit.
+                // Don't read again: after an error tungstenite no longer checks the size limit.
                 Err(error) => return self.fail(failure_of(&error), stream.output),
             }
         }
@@ -222,23 +207,23 @@ impl Protocol {
         Box::new(WebSocketContext::new(Role::Server, Some(config)))
     }
 
-    /// tungstenite answers a forbidden close code by itself, but names no rule.
+    /// A close code that must not be sent. tungstenite answers it too, but names no rule.
     fn close_code_refused(&self) -> Option<Failure> {
         let code = self.frames.close_code().filter(|code| !CloseCode::from(*code).is_allowed())?;
         let reason = format!("close code {code} must not be sent, RFC 6455 7.4");
         Some(Failure::new(CloseCode::Protocol, reason))
     }
 
-    /// The client's Close: the first of the two, or the answer to ours. tungstenite writes the answer, where one is due,
-    /// at the next read, and then says `ConnectionClosed`.
-    fn close_came(&mut self, close: Option<CloseFrame>) {
+    /// Takes the client's Close: the first of the two, or the answer to the server's. tungstenite writes the answer that
+    /// is due at the next read, and then reports `ConnectionClosed`.
+    fn take_close(&mut self, close: Option<CloseFrame>) {
         match self.closing.as_deref_mut() {
             Some(Closing::ByServer { answered, .. }) => *answered = true,
             _ => self.closing = Some(Box::new(Closing::ByClient(close))),
         }
     }
 
-    /// Begins the closing handshake (RFC 6455 7.1.2). The client's Close is still to come.
+    /// Begins the closing handshake (RFC 6455 7.1.2). The client's Close is then expected.
     pub fn close(&mut self, failure: Failure, output: &mut Output) {
         if self.closing.is_none() {
             let mut context = self.context.take().unwrap_or_else(|| self.new_context());
@@ -254,8 +239,7 @@ impl Protocol {
         self.closing = Some(Box::new(Closing::ByServer { failure, answered: false }));
     }
 
-    /// Fails the connection (RFC 6455 7.1.7): a Close with the code, and no more is read, for what follows can't be
-    /// understood or is not wanted.
+    /// Fails the connection (RFC 6455 7.1.7): sends a Close with the code and ignores all further input.
     pub fn fail(&mut self, failure: Failure, output: &mut Output) {
         if self.closing.is_none() {
             let mut context = self.new_context();
@@ -265,8 +249,8 @@ impl Protocol {
         self.context = None;
     }
 
-    /// Does what is due: fails a connection whose message is not finished in time, sends a Ping into a silence. True
-    /// where the Ping got no answer either: nobody is there.
+    /// Does what is due: fails a connection whose message is not finished in time, or sends a Ping to a silent client.
+    /// Returns true if the last Ping had no answer either.
     pub fn expire(&mut self, now: Instant, output: &mut Output) -> bool {
         if self.closing.is_some() {
             return false;
@@ -277,21 +261,19 @@ impl Protocol {
             self.fail(Failure::new(CloseCode::Policy, reason), output);
             return false;
         }
-        match self.watch.as_mut().filter(|watch| watch.deadline() <= now) {
-            None => false,
-            Some(watch) if watch.pinged => true,
-            Some(watch) => {
-                watch.pinged = true;
-                watch.since = now;
+        match self.silence.as_mut().map_or(Due::Nothing, |silence| silence.expire(now)) {
+            Due::Nothing => false,
+            Due::Ping => {
                 Frame::ping(Vec::new()).format(output).expect("writing to memory does not fail");
                 false
             }
+            Due::End => true,
         }
     }
 }
 
-/// The close code and the rule for what tungstenite finds. The rules of the frame header come first, see
-/// [`Frames`](crate::frame::Frames).
+/// The close code and the rule for an error of tungstenite's. [`Frames`](crate::frame::Frames) has checked the frame headers
+/// before.
 fn failure_of(error: &Error) -> Failure {
     match error {
         Error::Utf8(_) => Failure::new(CloseCode::Invalid, "text and close reasons must be UTF-8, RFC 6455 8.1"),
@@ -302,7 +284,7 @@ fn failure_of(error: &Error) -> Failure {
     }
 }
 
-/// The stream that tungstenite reads from and writes to: nothing but memory.
+/// The stream that tungstenite reads from and writes to: memory.
 struct Memory<'a> {
     input: &'a [u8],
     output: &'a mut Output,
@@ -310,7 +292,7 @@ struct Memory<'a> {
 
 impl Read for Memory<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        // `Ok(0)` would be the end of the stream; this one goes on with the next input.
+        // `Ok(0)` would be the end of the stream; this one continues with the next input.
         if self.input.is_empty() { Err(ErrorKind::WouldBlock.into()) } else { self.input.read(buffer) }
     }
 }

@@ -1,29 +1,29 @@
 //! 7. The room: the mutex-guarded connection list, and the broadcast.
 //!
-//! The RFC knows two peers, and how one sends to the other (RFC 6455 6.1). What makes a chat of them is here.
+//! The RFC describes two peers and how one sends to the other (RFC 6455 6.1). The chat among many is ours.
 //!
-//! The room is a stream of bytes, the frames that were broadcast, one after the other; server frames are not masked, so
-//! they are the same for everyone. A member has a *place* in it: the next byte it gets.
+//! The room is a stream of bytes: the frames that were broadcast, one after the other. Server frames are not masked, so they
+//! are the same for everyone. A member has a *place* in the stream: the next byte that it gets.
 //!
-//! - **Speaking** appends to the pending bytes, under a mutex. That decides the order, for everyone.
-//! - A **turn** takes the pending bytes and writes them to each member's socket, once (`Room::turn`). It comes when
-//!   everything that could be read has been read, so one write carries what many said.
-//! - A member whose socket is full keeps its place. Its own task goes on from there
-//!   ([`Member::poll_send`]); the bytes between the slowest place and the end are kept in the **log**, once for all.
-//! - Each thread has a **part** of the list, with a log of its own, so that no turn waits for another thread's.
+//! - **Speaking** appends to the pending bytes, under a mutex. That decides the order for everyone.
+//! - A **turn** takes the pending bytes and writes them to each member's socket, once (`Room::turn`). It runs once every
+//!   readable socket has been read, so one write carries many messages.
+//! - A member whose socket is full keeps its place. Its own task continues from there ([`Member::poll_send`]). The **log**
+//!   has the bytes from the slowest place to the end, once for all members.
+//! - Each thread has a **part** of the list, with a log of its own, so that no turn waits for another thread.
 //!
 //! The rules: nothing is awaited under a lock; the list is locked before the pending bytes, never the other way round; a
-//! member's own frames go out between two frames of the room, never inside one.
+//! member's own frames are written between two frames of the room, never inside one.
 
 mod log;
 mod place;
 
+use crate::client::Client;
 use crate::limits::MAX_PENDING;
-use crate::protocol::Output;
-use crate::view::lifecycle::{Event, Lifecycle};
-use crate::view::trace::frames_in;
+use crate::protocol::output::Output;
+use crate::view::hooks::View;
 use log::Log;
-use place::{Entry, Writer};
+use place::{Place, Writer};
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -38,13 +38,13 @@ pub struct Room {
     pending: Mutex<Pending>,
     parts: Box<[Part]>,
     max_backlog: u64,
-    lifecycle: Arc<Lifecycle>,
+    view: View,
 }
 
-/// What has been said and not yet been taken by a turn.
+/// What was said since the last turn.
 #[derive(Debug)]
 struct Pending {
-    /// The place behind the last byte.
+    /// The place after the last byte.
     end: u64,
     /// The bytes before `end`, once per part.
     bytes: Box<[Vec<u8>]>,
@@ -60,66 +60,72 @@ struct Part {
 #[derive(Debug, Default)]
 struct List {
     /// The members, by the number of their connection.
-    members: BTreeMap<u64, Entry>,
+    members: BTreeMap<u64, Place>,
     log: Log,
     /// The buffer of the last turn, for the next one.
     spare: Vec<u8>,
 }
 
-/// A place in the room. Dropping it gives the place back, whatever ended the connection.
+/// A connection's membership in the room. Dropping it gives the place back, whatever ended the connection.
 #[derive(Debug)]
 pub struct Member {
     room: Arc<Room>,
-    part: usize,
-    number: u64,
+    client: Arc<Client>,
 }
 
 /// Why a member gets no more.
 #[derive(Debug)]
 pub enum Cut {
-    /// It is this many bytes behind.
+    /// It is too far behind, by this many bytes.
     TooSlow(u64),
     /// Writing to its socket failed.
     Lost(io::ErrorKind),
 }
 
-/// Locks. Nothing panics while it holds one of these locks, and if something did, the others would go on.
+/// Locks, even if a thread has panicked while it held the lock: the other members go on.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Room {
-    /// An empty room of as many parts as threads serve it. `max_backlog` is in bytes.
-    pub fn new(parts: usize, max_backlog: usize, lifecycle: Arc<Lifecycle>) -> Arc<Self> {
+    /// An empty room, with one part per thread. `max_backlog` is in bytes.
+    pub fn new(parts: usize, max_backlog: usize, view: View) -> Arc<Self> {
         Arc::new(Self {
             pending: Mutex::new(Pending { end: 0, bytes: vec![Vec::new(); parts].into() }),
             parts: (0..parts).map(|_| Part::default()).collect(),
             max_backlog: max_backlog as u64,
-            lifecycle,
+            view,
         })
     }
 
-    /// How many members there are.
+    /// Members, of all parts.
     pub fn len(&self) -> usize {
         self.parts.iter().map(|part| lock(&part.list).members.len()).sum()
     }
 
-    /// Whether nobody is here.
+    /// Whether there is no member.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Takes a place in the room for the connection with this number, served by this part. All that is said from now on is
-    /// the member's, also before it has its socket.
-    pub fn join(self: &Arc<Self>, part: usize, number: u64) -> Member {
-        let mut list = lock(&self.parts[part].list);
-        let place = lock(&self.pending).end;
-        let entry = Entry { place, joined: place, writer: Writer::Opening, socket: None, waker: None };
-        list.members.insert(number, entry);
-        Member { room: Arc::clone(self), part, number }
+    /// The members' connections, in the order of their numbers.
+    pub fn clients(&self) -> Vec<Arc<Client>> {
+        let of_part = |part: &Part| lock(&part.list).members.values().map(|place| Arc::clone(&place.client)).collect();
+        let mut clients: Vec<_> = self.parts.iter().flat_map::<Vec<_>, _>(of_part).collect();
+        clients.sort_by_key(|client| client.number);
+        clients
     }
 
-    /// Says something to all members: `frames` are whole frames.
+    /// Takes a place for a connection. The member receives all that is said from now on, also what is said before it has its
+    /// socket.
+    pub fn join(self: &Arc<Self>, client: &Arc<Client>) -> Member {
+        let mut list = lock(&self.parts[client.part].list);
+        let place = Place::new(Arc::clone(client), lock(&self.pending).end);
+        list.members.insert(client.number, place);
+        Member { room: Arc::clone(self), client: Arc::clone(client) }
+    }
+
+    /// Appends whole frames to what is pending for each part.
     fn speak(&self, frames: &[u8]) {
         let mut pending = lock(&self.pending);
         pending.end += frames.len() as u64;
@@ -133,17 +139,16 @@ impl Room {
         }
         drop(pending);
         if full {
-            // Too much for one turn: this one ends now, whoever's it is. A speaker that is faster than the others' turns
-            // waits for them here.
+            // Enough for one turn: it runs now, in every part. So a speaker that is faster than the turns waits for them.
             (0..self.parts.len()).for_each(|part| self.turn(part));
         }
     }
 
-    /// Serves one part: a turn whenever something was said. Runs as long as its thread does.
+    /// Serves one part: a turn whenever something was said. It never returns.
     pub async fn take_turns(&self, part: usize) {
         loop {
             self.parts[part].said.notified().await;
-            // Everyone who has something to read goes first; then one write carries all of it.
+            // Let every connection that has input read it first; then one write carries all of it.
             yield_now().await;
             self.turn(part);
         }
@@ -155,45 +160,31 @@ impl Room {
         let mut batch = std::mem::take(&mut list.spare);
         std::mem::swap(&mut batch, &mut lock(&self.pending).bytes[part]);
         if !batch.is_empty() {
-            list.deliver(&batch, self.max_backlog);
-            self.show(&list, &batch);
+            list.deliver(&batch, self.max_backlog, &self.view);
             batch.clear();
             batch.shrink_to(MAX_PENDING);
         }
         list.spare = batch;
     }
 
-    /// For those who watch: the frames that a turn wrote to each member.
-    fn show(&self, list: &List, batch: &[u8]) {
-        if !self.lifecycle.is_watched() {
-            return;
-        }
-        let frames = frames_in(batch);
-        for (number, _) in list.members.iter().filter(|(_, entry)| matches!(entry.writer, Writer::Turn)) {
-            for frame in &frames {
-                self.lifecycle.frame_step(*number, || Event::FrameOut(frame.clone()));
-            }
-        }
-    }
-
-    /// For those who watch: what one connection said to all.
-    fn show_broadcast(&self, number: u64, bytes: usize) {
-        if self.lifecycle.is_watched() {
-            let behind = |part: &Part| lock(&part.list).members.values().filter(|entry| entry.is_behind()).count();
-            let behind = self.parts.iter().map(behind).sum();
-            let members = self.len();
-            self.lifecycle.frame_step(number, || Event::Broadcast { members, bytes, behind });
-        }
+    /// Members, and those of them that have yet to take what earlier turns brought.
+    fn counts(&self) -> (usize, usize) {
+        let behind = |part: &Part| lock(&part.list).members.values().filter(|place| place.is_behind()).count();
+        (self.len(), self.parts.iter().map(behind).sum())
     }
 }
 
 impl List {
-    fn deliver(&mut self, batch: &[u8], max_backlog: u64) {
+    /// Writes a turn's batch to each member, once, and keeps it in the log for those that did not take all of it.
+    fn deliver(&mut self, batch: &[u8], max_backlog: u64, view: &View) {
+        let shown = view.batch(batch);
         let start = self.log.end;
         let end = start + batch.len() as u64;
         let mut needed = end;
         for member in self.members.values_mut() {
-            member.offer(batch, start);
+            if let (Some(written), Some(shown)) = (member.offer(batch, start), &shown) {
+                view.wrote_batch(&member.client, shown.slice(written));
+            }
             needed = needed.min(member.needs(end));
         }
         self.log.append(batch, needed);
@@ -203,7 +194,7 @@ impl List {
         }
     }
 
-    /// Drops from the log what everyone has, after a member caught up or left.
+    /// Drops from the log what every member has, after one caught up or left.
     fn trim(&mut self) {
         if !self.log.bytes.is_empty() {
             let needed = self.members.values().map(|member| member.needs(self.log.end)).min();
@@ -214,88 +205,77 @@ impl List {
 
 impl Member {
     fn list(&self) -> MutexGuard<'_, List> {
-        lock(&self.room.parts[self.part].list)
+        lock(&self.room.parts[self.client.part].list)
     }
 
-    /// Says something to all members: `frames` are whole frames, one after the other.
+    /// Says something to all members. `frames` are whole frames, one after the other.
     pub fn broadcast(&self, frames: &[u8]) {
         if !frames.is_empty() {
-            self.room.show_broadcast(self.number, frames.len());
+            self.room.view.broadcast(&self.client, frames.len(), || self.room.counts());
             self.room.speak(frames);
         }
     }
 
-    /// Gives the place its socket: the 101 is out.
+    /// Gives the member its socket, after the 101 was written.
     pub fn open(&self, socket: OwnedWriteHalf) {
-        if let Some(entry) = self.list().members.get_mut(&self.number) {
-            entry.socket = Some(socket);
-            if matches!(entry.writer, Writer::Opening) {
-                entry.writer = Writer::Task;
-            }
+        if let Some(place) = self.list().members.get_mut(&self.client.number) {
+            place.open(socket);
         }
+        self.room.view.joined(&self.client, || self.room.len());
     }
 
-    /// Writes what the turn did not: what the member is behind, and `own` frames between two frames of the room. Ready when
-    /// nothing is left; from then on the turn writes.
+    /// Writes what the turn did not: the bytes that the member is behind, and `own` frames between two frames of the room.
+    /// Ready when nothing is left; from then on the turn writes.
     ///
     /// # Errors
     /// The member is too slow, or its socket is lost.
     pub fn poll_send(&self, context: &mut Context<'_>, own: &mut Output) -> Poll<Result<(), Cut>> {
         let mut guard = self.list();
         let List { members, log, .. } = &mut *guard;
-        let Some(entry) = members.get_mut(&self.number) else {
+        let Some(place) = members.get_mut(&self.client.number) else {
             return Poll::Ready(Ok(()));
         };
-        if !entry.waker.as_ref().is_some_and(|waker| waker.will_wake(context.waker())) {
-            entry.waker = Some(context.waker().clone());
+        if !place.waker.as_ref().is_some_and(|waker| waker.will_wake(context.waker())) {
+            place.waker = Some(context.waker().clone());
         }
-        match entry.writer {
+        match place.writer {
             Writer::Turn if own.is_empty() => return Poll::Ready(Ok(())),
             Writer::TooSlow { behind, .. } => return Poll::Ready(Err(Cut::TooSlow(behind))),
             Writer::Lost(kind) => return Poll::Ready(Err(Cut::Lost(kind))),
-            Writer::Opening | Writer::Turn | Writer::Task => entry.writer = Writer::Task,
+            Writer::Opening | Writer::Turn | Writer::Task => place.writer = Writer::Task,
         }
-        ready!(entry.poll_catch_up(context, own, log)).map_err(|error| Cut::Lost(error.kind()))?;
+        let caught_up = place.poll_catch_up(context, own, log, &self.room.view);
+        ready!(caught_up).map_err(|error| Cut::Lost(error.kind()))?;
         guard.trim();
         Poll::Ready(Ok(()))
     }
 
-    /// How many members the room has.
-    pub fn members(&self) -> usize {
-        self.room.len()
-    }
-
-    /// Leaves the room, after all that was said so far has been offered to it.
+    /// Leaves the room, after a last turn for all that was said so far.
     pub fn leave(self) -> Left {
-        self.room.turn(self.part);
+        self.room.turn(self.client.part);
         let left = self.take_out();
-        Left { members: self.room.len(), ..left }
+        self.room.view.left(&self.client, || self.room.len());
+        left
     }
 
     fn take_out(&self) -> Left {
         let mut list = self.list();
-        let Some(entry) = list.members.remove(&self.number) else { return Left::default() };
-        let rest = match entry.writer {
-            Writer::Task | Writer::TooSlow { begun: true, .. } => list.log.rest_of_frame(entry.place),
-            // Nothing was begun, or nothing can be finished.
-            _ => Vec::new(),
-        };
+        let Some(place) = list.members.remove(&self.client.number) else { return Left::default() };
+        let left = place.leave(&list.log);
         list.trim();
-        Left { socket: entry.socket, rest, bytes: entry.place - entry.joined, members: 0 }
+        left
     }
 }
 
-/// What a member takes along when it leaves.
+/// What a member takes with it when it leaves.
 #[derive(Debug, Default)]
 pub struct Left {
     /// Its socket.
     pub socket: Option<OwnedWriteHalf>,
-    /// The rest of the frame that was begun on it: to be written before anything else.
-    pub rest: Vec<u8>,
-    /// How many bytes of the room it was given.
+    /// The rest of a frame whose beginning is on the wire: to be written before anything else.
+    pub rest: Output,
+    /// Bytes of the room that it was given.
     pub bytes: u64,
-    /// How many members remain.
-    pub members: usize,
 }
 
 impl Drop for Member {

@@ -1,172 +1,207 @@
 //! 2. One request (phase 1): a hand-written hyper service that routes it.
 //!
 //! On the wire: `GET /ws/42 HTTP/1.1`. The path says what the connection is to become (RFC 6455 3 and 4.1, item 2 of the
-//! request); whether it may is the [`handshake`](crate::handshake)'s to say.
+//! request); the [`handshake`](crate::handshake) decides whether it may.
 //!
-//! `/` is the page, `/ws/{client_id}` and `/echo` begin a WebSocket, everything else is refused. An upgrade is left in
-//! [`Visit::upgrade`]; the server takes it from there once the 101 is on the wire.
+//! `/` is the page, `/ws/{client_id}` and `/echo` begin a WebSocket; [`ROUTES`] has the rest. An upgrade is kept in the
+//! service; the server takes it from there after the 101 was written.
 
+use crate::client::Client;
 use crate::connection::Purpose;
-use crate::frame::hex;
-use crate::handshake::{Accept, Checked, Computation, Rejection, accept, checks, decode_key, sent};
-use crate::http::refusal::{Refusal, quote};
-use crate::limits;
-use crate::server::Shared;
-use crate::server::wire::Record;
+use crate::escape::quote;
+use crate::handshake::{Accept, accept};
+use crate::http::page::page;
+use crate::http::refusal::{Fields, Head, Refusal, Sent};
+use crate::http::responses::{bad_client_id, healthy, lifecycle_off, no_host, unavailable};
+use crate::server::shared::Shared;
 use crate::view::events::Events;
-use crate::view::lifecycle::{Event, visible_head};
 use bytes::Bytes;
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
-use hyper::header::{
-    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, HeaderValue, ORIGIN, RETRY_AFTER,
-    X_CONTENT_TYPE_OPTIONS,
-};
+use hyper::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HOST, HeaderValue};
 use hyper::service::Service;
-use hyper::{Method, Request, Response, StatusCode, Version};
+use hyper::{Request, Response, StatusCode, Version};
 use log::info;
 use std::cell::RefCell;
 use std::convert::Infallible;
-use std::fmt::{self, Display, Formatter};
 use std::future::{Ready, ready};
-use std::net::SocketAddr;
 use std::sync::Arc;
 
-/// The body of a response: all there is, or the steps as they come.
+/// The body of a response: complete, or a stream of events.
 pub type ResponseBody = Either<Full<Bytes>, Events>;
 
-/// The page, built into the program.
-pub const PAGE: &str = include_str!("../index.html");
-
-/// One TCP connection's visit, while it speaks HTTP.
-#[derive(Debug)]
-pub struct Visit {
-    /// What it shares with the others.
-    pub server: Arc<Shared>,
-    /// The connection's number.
-    pub number: u64,
-    /// Where it comes from.
-    pub peer: SocketAddr,
-    /// The part of the room that this thread serves.
-    pub part: usize,
-    /// Whether it came when there was no place left for it.
-    pub full: bool,
-    /// What goes over the wire, if somebody watches.
-    pub record: Option<Record>,
-    /// What the connection is to become, once its 101 is on the wire.
-    pub upgrade: RefCell<Option<Purpose>>,
-}
-
 /// What a path leads to.
-#[derive(Debug, PartialEq, Eq)]
-enum Route {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Route {
+    /// The page.
     Page,
-    Health,
-    Lifecycle,
+    /// The chat, for a client with this id.
     Chat(i64),
+    /// The echo.
     Echo,
+    /// The stream of steps.
+    Lifecycle,
+    /// Whether the server serves.
+    Health,
 }
+
+/// A path, what is there, the methods for it, and what a 404 says of it. The opening handshake checks the method itself.
+type Row = (&'static str, Route, Fields, &'static str);
+
+/// Where a client's id is in a path.
+const CHAT: &str = "/ws/";
+
+const READ: Fields = &[("allow", "GET, HEAD")];
+
+const HANDSHAKE: Fields = &[];
+
+/// All routes. The id in that of the chat stands for any.
+pub const ROUTES: [Row; 5] = [
+    ("/", Route::Page, READ, "/ (the page)"),
+    (CHAT, Route::Chat(0), HANDSHAKE, "/ws/{client_id} (the chat)"),
+    ("/echo", Route::Echo, HANDSHAKE, "/echo"),
+    ("/lifecycle", Route::Lifecycle, &[("allow", "GET")], "/lifecycle"),
+    ("/healthz", Route::Health, READ, "/healthz"),
+];
 
 /// Finds the route of a path.
-fn route(path: &str) -> Result<Route, Refusal> {
-    if let Some(client_id) = path.strip_prefix("/ws/") {
-        return client_id.parse().map(Route::Chat).map_err(|_| bad_client_id(client_id));
-    }
-    match path {
-        "/" => Ok(Route::Page),
-        "/echo" => Ok(Route::Echo),
-        "/healthz" => Ok(Route::Health),
-        "/lifecycle" => Ok(Route::Lifecycle),
-        _ => Err(not_found(path)),
-    }
+///
+/// # Errors
+/// 404 for an unknown path, 400 for an id that is not a 64-bit integer.
+pub fn route(path: &str) -> Result<Route, Refusal> {
+    find(path).map(|(route, _)| route)
 }
 
-fn bad_client_id(client_id: &str) -> Refusal {
-    Refusal {
-        status: StatusCode::BAD_REQUEST,
-        headers: Vec::new(),
-        fault: "the client id is not a whole number of 64 bits".into(),
-        rule: "the path is /ws/{client_id}, with a client_id from -9223372036854775808 to 9223372036854775807",
-        sent: format!("/ws/{}", quote(client_id.as_bytes())),
+fn find(path: &str) -> Result<(Route, Fields), Refusal> {
+    if let Some(client_id) = path.strip_prefix(CHAT) {
+        return client_id.parse().map(|id| (Route::Chat(id), HANDSHAKE)).map_err(|_| bad_client_id());
     }
+    let row = ROUTES.iter().find(|(known, ..)| *known == path);
+    row.map(|(_, route, methods, _)| (*route, *methods)).ok_or_else(not_found)
 }
 
-fn not_found(path: &str) -> Refusal {
+fn not_found() -> Refusal {
+    let paths: Vec<_> = ROUTES.iter().map(|(.., about)| *about).collect();
     Refusal {
         status: StatusCode::NOT_FOUND,
-        headers: Vec::new(),
+        fields: &[],
         fault: "there is nothing at this path".into(),
-        rule: "the paths are / (the page), /ws/{client_id} (the chat), /echo, /lifecycle and /healthz",
-        sent: quote(path.as_bytes()),
+        rule: format!("the paths are {}", paths.join(", ")).into(),
+        sent: Sent::Path,
     }
 }
 
-fn read_only(method: &Method) -> Refusal {
-    Refusal {
-        status: StatusCode::METHOD_NOT_ALLOWED,
-        headers: vec![(ALLOW, "GET, HEAD")],
-        fault: "this is only to be read".into(),
-        rule: "RFC 9110 15.5.6: the methods here are GET and HEAD",
-        sent: quote(method.as_str().as_bytes()),
+/// The rules of plain HTTP: the method is one of the route's, and an HTTP/1.1 request has a `Host`.
+fn check_http(head: &Head, methods: Fields) -> Result<(), Refusal> {
+    let allowed = methods.iter().flat_map(|(_, methods)| methods.split(", "));
+    if !methods.is_empty() && !allowed.into_iter().any(|method| method == head.method.as_str()) {
+        return Err(Refusal {
+            status: StatusCode::METHOD_NOT_ALLOWED,
+            fields: methods,
+            fault: "this path is read-only".into(),
+            rule: format!("RFC 9110 15.5.6: the methods allowed here are {}", methods[0].1).into(),
+            sent: Sent::Method,
+        });
     }
+    if head.version == Version::HTTP_11 && !head.headers.contains_key(HOST) && !methods.is_empty() {
+        return Err(no_host());
+    }
+    Ok(())
 }
 
-fn endless(method: &Method) -> Refusal {
-    Refusal {
-        status: StatusCode::METHOD_NOT_ALLOWED,
-        headers: vec![(ALLOW, "GET")],
-        fault: "this is only to be watched".into(),
-        rule: "RFC 9110 15.5.6: the method here is GET",
-        sent: quote(method.as_str().as_bytes()),
-    }
+/// The service of one TCP connection, as long as it speaks HTTP.
+#[derive(Debug)]
+pub struct HttpService {
+    server: Arc<Shared>,
+    client: Arc<Client>,
+    /// Whether every request is answered with 503, because the server is full.
+    full: bool,
+    /// What the connection is to become after its 101.
+    upgrade: RefCell<Option<Purpose>>,
 }
 
-fn no_host() -> Refusal {
-    Refusal {
-        status: StatusCode::BAD_REQUEST,
-        headers: Vec::new(),
-        fault: "the request has no Host".into(),
-        rule: "RFC 9112 3.2: an HTTP/1.1 request has a Host header field",
-        sent: "no host".into(),
+impl HttpService {
+    /// The service of this client's connection.
+    pub fn new(server: Arc<Shared>, client: Arc<Client>, full: bool) -> Self {
+        Self { server, client, full, upgrade: RefCell::new(None) }
     }
-}
 
-fn lifecycle_off() -> Refusal {
-    Refusal {
-        status: StatusCode::NOT_FOUND,
-        headers: Vec::new(),
-        fault: "the lifecycle is not shown here".into(),
-        rule: "it is where all addresses listened on are loopback, or with `--lifecycle on`",
-        sent: "/lifecycle".into(),
+    /// What all connections share.
+    pub fn server(&self) -> &Arc<Shared> {
+        &self.server
     }
-}
 
-fn unavailable(fault: &str) -> Refusal {
-    Refusal {
-        status: StatusCode::SERVICE_UNAVAILABLE,
-        headers: vec![(RETRY_AFTER, limits::RETRY_AFTER)],
-        fault: fault.into(),
-        rule: "RFC 9110 15.6.4: come again when Retry-After has passed",
-        sent: "nothing wrong".into(),
+    /// The connection's record.
+    pub fn client(&self) -> &Arc<Client> {
+        &self.client
     }
-}
 
-/// What the page may do: run its own script and style, known by their SHA-256, and talk to this server. A test tells the
-/// hashes when the page has changed.
-pub const PAGE_POLICY: &str = "default-src 'none'; \
-    script-src 'sha256-EZIat3xbA6+Ld0WkmMSgC7Ggb2ALFRfQq6BvrrAKEoY='; \
-    style-src 'sha256-sh91u9ImP6Pm4mpXTxWCzNiI9uues0h8MxXzZ3DRocs='; \
-    connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+    /// What the connection is to become, if its request was answered with a 101.
+    pub fn upgrade(self) -> Option<Purpose> {
+        self.upgrade.into_inner()
+    }
 
-fn page() -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(Bytes::from_static(PAGE.as_bytes())));
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
-    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(PAGE_POLICY));
-    // Another version of the program has another page.
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    response
+    fn answer(&self, head: &Head) -> Result<Response<ResponseBody>, Refusal> {
+        if self.full {
+            return Err(unavailable("the server is full"));
+        }
+        if self.server.stop.is_told() {
+            return Err(unavailable("the server is stopping"));
+        }
+        self.server.admission.check_host(&head.headers)?;
+        let (route, methods) = find(head.uri.path())?;
+        check_http(head, methods)?;
+        match route {
+            Route::Page => Ok(page().map(Either::Left)),
+            Route::Health => Ok(healthy().map(Either::Left)),
+            Route::Lifecycle => self.lifecycle(),
+            Route::Chat(client_id) => {
+                self.client.name_chat(client_id);
+                let accept = accept(head, &self.server.admission)?;
+                // The place is taken before the 101, so a client that has seen its 101 receives every message from then on.
+                let member = self.server.room.join(&self.client);
+                Ok(self.switch(Purpose::Chat(member), &accept))
+            }
+            Route::Echo => {
+                self.client.name_echo();
+                let accept = accept(head, &self.server.admission)?;
+                Ok(self.switch(Purpose::Echo, &accept))
+            }
+        }
+    }
+
+    fn switch(&self, purpose: Purpose, accept: &Accept) -> Response<ResponseBody> {
+        self.upgrade.replace(Some(purpose));
+        accept.response().map(Either::Left)
+    }
+
+    fn lifecycle(&self) -> Result<Response<ResponseBody>, Refusal> {
+        if !self.server.lifecycle {
+            return Err(lifecycle_off());
+        }
+        let watch = self.server.view.watch(Some(self.client.number), self.server.room.clients());
+        let watch = watch.ok_or_else(|| unavailable("there are enough viewers"))?;
+        let mut response = Response::new(Either::Right(Events::new(watch)));
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        Ok(response)
+    }
+
+    fn log(&self, head: &Head, answer: &Result<Response<ResponseBody>, Refusal>) {
+        let client = &self.client;
+        let (method, path) = (|| Sent::Method.show(head), || quote(head.uri.path().as_bytes()));
+        match answer {
+            Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+                info!("{client}: WebSocket {} accepted", path());
+            }
+            Ok(response) => info!("{client}: {} {} {}", method(), path(), response.status()),
+            Err(refusal) => {
+                let line = || format!("{client}: {} {} {}: {}", method(), path(), refusal.status, refusal.fault);
+                self.server.faults.log(line);
+            }
+        }
+    }
 }
 
 /// Marks a response as the last of its connection, unless it is the 101: a connection carries one request.
@@ -175,175 +210,22 @@ fn last(mut response: Response<ResponseBody>, version: Version) -> Response<Resp
         let headers = response.headers_mut();
         let close = if headers.contains_key(CONNECTION) { "Upgrade, close" } else { "close" };
         headers.insert(CONNECTION, HeaderValue::from_static(close));
-        // To an HTTP/1.1 response hyper would add the `keep-alive` that an HTTP/1.0 request asked for.
+        // In an HTTP/1.1 response hyper would add the `keep-alive` that an HTTP/1.0 request asked for.
         *response.version_mut() = version;
     }
     response
 }
 
-/// The rules of plain HTTP for what is only to be read.
-fn only_read(request: &Request<Incoming>) -> Result<(), Refusal> {
-    if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        return Err(read_only(request.method()));
-    }
-    if request.version() == Version::HTTP_11 && !request.headers().contains_key(HOST) {
-        return Err(no_host());
-    }
-    Ok(())
-}
-
-fn healthy() -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(Bytes::from_static(b"ok\n")));
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response
-}
-
-impl Visit {
-    fn answer(&self, request: &Request<Incoming>) -> Result<Response<ResponseBody>, Refusal> {
-        if self.full {
-            return Err(unavailable("the server is full"));
-        }
-        if self.server.is_stopping() {
-            return Err(unavailable("the server is stopping"));
-        }
-        self.server.admission.check_host(request.headers())?;
-        match route(request.uri().path())? {
-            Route::Page => only_read(request).map(|()| page().map(Either::Left)),
-            Route::Health => only_read(request).map(|()| healthy().map(Either::Left)),
-            Route::Lifecycle => self.lifecycle(request),
-            Route::Chat(client_id) => {
-                self.server.lifecycle.named(self.number, client_id);
-                let accept = self.accept(request)?;
-                // The place comes before the 101: whoever can have seen the 101 gets every message from then on.
-                let member = self.server.room.join(self.part, self.number);
-                Ok(self.switch(Purpose::Chat { client_id, member }, &accept))
-            }
-            Route::Echo => {
-                let accept = self.accept(request)?;
-                Ok(self.switch(Purpose::Echo, &accept))
-            }
-        }
-    }
-
-    fn accept(&self, request: &Request<Incoming>) -> Result<Accept, Refusal> {
-        let outcome = accept(request.method(), request.version(), request.headers());
-        let origin = self.server.admission.check_origin(request.headers());
-        self.show(request, &outcome, origin.is_ok());
-        let accept = outcome.map_err(|rejection| Refusal::from(&rejection))?;
-        origin.map(|()| accept)
-    }
-
-    fn switch(&self, purpose: Purpose, accept: &Accept) -> Response<ResponseBody> {
-        self.upgrade.replace(Some(purpose));
-        accept.response().map(Either::Left)
-    }
-
-    /// For those who watch: the request, each check, and the computation.
-    fn show(&self, request: &Request<Incoming>, outcome: &Result<Accept, Rejection>, origin_passed: bool) {
-        let step = |event| self.server.lifecycle.step(self.number, || event);
-        if !self.server.lifecycle.is_watched() {
-            return;
-        }
-        let headers = request.headers();
-        for Checked { rule, rfc, sent, passed } in checks(request.method(), request.version(), headers, outcome) {
-            step(Event::Check { rule, rfc, sent, passed });
-        }
-        if let Ok(accept) = outcome {
-            let (rule, rfc) = ("the origin is let in", "RFC 6455 4.2.2, item 4");
-            step(Event::Check { rule, rfc, sent: sent(headers, &ORIGIN), passed: origin_passed });
-            if !origin_passed {
-                return;
-            }
-            let Computation { key, joined, digest, value } = accept.computation().clone();
-            let nonce = hex(&decode_key(key.as_bytes()).unwrap_or_default());
-            step(Event::Key { key, nonce });
-            step(Event::JoinedKey(joined));
-            step(Event::Digest(hex(&digest).replace(' ', "")));
-            step(Event::Accept(value));
-        }
-    }
-
-    fn lifecycle(&self, request: &Request<Incoming>) -> Result<Response<ResponseBody>, Refusal> {
-        if !self.server.lifecycle_on {
-            return Err(lifecycle_off());
-        }
-        if request.method() != Method::GET {
-            return Err(endless(request.method()));
-        }
-        only_read(request)?;
-        if self.server.lifecycle.viewers() >= limits::MOST_VIEWERS {
-            return Err(unavailable("enough are watching"));
-        }
-        let mut response = Response::new(Either::Right(Events::watch(&self.server.lifecycle, self.number)));
-        let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
-        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        Ok(response)
-    }
-
-    fn log(&self, request: &Request<Incoming>, answer: &Result<Response<ResponseBody>, Refusal>) {
-        let method = || quote(request.method().as_str().as_bytes());
-        let path = || quote(request.uri().path().as_bytes());
-        match answer {
-            Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
-                info!("{self}: WebSocket {} accepted", path());
-            }
-            Ok(response) => info!("{self}: {} {} {}", method(), path(), response.status()),
-            Err(refusal) => self
-                .server
-                .faults
-                .log(|| format!("{self}: {} {} {}: {}", method(), path(), refusal.status, refusal.fault)),
-        }
-    }
-}
-
-impl Display for Visit {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        write!(f, "connection {}, {}", self.number, self.peer)
-    }
-}
-
-impl Service<Request<Incoming>> for Visit {
+impl Service<Request<Incoming>> for HttpService {
     type Response = Response<ResponseBody>;
     type Error = Infallible;
     type Future = Ready<Result<Self::Response, Infallible>>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
-        if let Some(record) = &self.record {
-            self.server.lifecycle.step(self.number, || Event::Request(visible_head(&record.read())));
-        }
-        let answer = self.answer(&request);
-        self.log(&request, &answer);
-        let answer = answer.unwrap_or_else(|refusal| refusal.response(request.headers()).map(Either::Left));
-        ready(Ok(last(answer, request.version())))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use base64::Engine;
-    use base64::alphabet::STANDARD;
-    use base64::engine::general_purpose::{GeneralPurpose, PAD};
-    use sha2::{Digest, Sha256};
-
-    /// The text of the page's one element of this name.
-    fn element(name: &str) -> &'static str {
-        let (open, close) = (format!("<{name}>"), format!("</{name}>"));
-        let (_, rest) = PAGE.split_once(&open).expect("the page has the element");
-        let (text, rest) = rest.split_once(&close).expect("the element ends");
-        assert!(!rest.contains(&format!("<{name}")), "one element, so that one hash will do");
-        text
-    }
-
-    #[test]
-    fn the_policy_lets_the_pages_own_script_and_style_run() {
-        for name in ["script", "style"] {
-            let hash = GeneralPurpose::new(&STANDARD, PAD).encode(Sha256::digest(element(name)));
-            let source = format!("{name}-src 'sha256-{hash}'");
-            assert!(PAGE_POLICY.contains(&source), "the page has changed, its policy needs {source}");
-        }
+        let (head, _body) = request.into_parts();
+        let answer = self.answer(&head);
+        self.log(&head, &answer);
+        let answer = answer.unwrap_or_else(|refusal| refusal.response(&head).map(Either::Left));
+        ready(Ok(last(answer, head.version)))
     }
 }

@@ -1,21 +1,22 @@
-//! Who may come in: `Host` against DNS rebinding, `Origin` against other sites' pages (RFC 6455 4.2.2, item 4, and 10.2).
+//! Which requests are admitted: `Host` against DNS rebinding, `Origin` against other sites' pages (RFC 6455 4.2.2, item 4,
+//! and 10.2).
 //!
-//! A browser sends along where a page comes from, and lets any page open a WebSocket to anywhere; so the server has to
-//! look. Other clients may send what they like, so this protects users of browsers, not the server.
+//! A browser lets any page open a WebSocket to any server, and names the page's origin in the request; the server has to
+//! check it. Other clients can send any `Origin`, so this protects the users of browsers, not the server.
 
-use crate::http::refusal::{Refusal, quote};
-use hyper::header::{HOST, HeaderName, ORIGIN};
+use crate::http::refusal::{Refusal, Sent};
+use hyper::header::{HOST, ORIGIN};
 use hyper::{HeaderMap, StatusCode};
 use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
 
-/// Which hosts and origins are let in.
+/// Which hosts and origins are admitted.
 #[derive(Clone, Debug, Default)]
 pub struct Admission {
-    /// Whether every address that is listened on is loopback: then only loopback names, and the hosts of `allowed`, can
-    /// be meant by a `Host`.
+    /// Whether the server listens on loopback addresses only. If so, a `Host` must be a loopback name, or the host of an
+    /// allowed origin.
     pub loopback_only: bool,
-    /// Origins that are let in beside the page's own.
+    /// Allowed origins, besides that of the server's own page.
     pub allowed: Vec<Origin>,
 }
 
@@ -70,60 +71,43 @@ fn authority(origin: &str) -> Option<&str> {
 }
 
 impl Admission {
-    /// Checks where a request is addressed to. A page of another site can have its own name resolve to 127.0.0.1; its
-    /// requests still carry that name.
+    /// Checks which host a request is addressed to. A page of another site can have its own name resolve to 127.0.0.1 (DNS
+    /// rebinding); its requests still carry that name.
     ///
     /// # Errors
-    /// 421 where the `Host` is none of this server's names.
+    /// 421: the `Host` is none of this server's names.
     pub fn check_host(&self, headers: &HeaderMap) -> Result<(), Refusal> {
-        let host = headers.get(HOST).map_or("", |host| host.to_str().unwrap_or("?"));
-        let ours = !self.loopback_only || is_loopback(host) || self.allowed.iter().any(|origin| origin.is_at(host));
-        // Without a Host, the rule that asks for one answers.
-        if ours || !headers.contains_key(HOST) {
+        // A request without a Host is refused by the rule that requires one.
+        let Some(host) = headers.get(HOST) else { return Ok(()) };
+        let host = host.to_str().unwrap_or("?");
+        if !self.loopback_only || is_loopback(host) || self.allowed.iter().any(|origin| origin.is_at(host)) {
             return Ok(());
         }
         Err(Refusal {
             status: StatusCode::MISDIRECTED_REQUEST,
-            headers: Vec::new(),
+            fields: &[],
             fault: "this server listens on loopback alone, and that is not a loopback name".into(),
-            rule: "RFC 9110 7.4: a request for another host is misdirected; `--allow-origin http://HOST` takes it",
-            sent: line(&HOST, headers),
+            rule: "RFC 9110 7.4: a request for another host is misdirected; allow the host with \
+                   `--allow-origin http://HOST`"
+                .into(),
+            sent: Sent::Fields(&["host"]),
         })
     }
 
-    /// Checks which page a WebSocket is opened from (RFC 6455 4.2.2, item 4).
-    ///
-    /// # Errors
-    /// 403 where that is neither the page of this server nor allowed.
-    pub fn check_origin(&self, headers: &HeaderMap) -> Result<(), Refusal> {
+    /// Whether a WebSocket may be opened from the page that a request names in `Origin` (RFC 6455 4.2.2, item 4): the page
+    /// of this server, or one that is allowed.
+    pub fn allows_origin(&self, headers: &HeaderMap) -> bool {
         let mut lines = headers.get_all(ORIGIN).iter();
-        // Not a browser: nobody's page, nobody's cookies.
-        let Some(first) = lines.next() else {
-            return Ok(());
-        };
-        let origin = first.to_str().ok().filter(|_| lines.next().is_none());
+        // No Origin: not a browser, so there is no user to protect.
+        let Some(first) = lines.next() else { return true };
+        let Some(origin) = first.to_str().ok().filter(|_| lines.next().is_none()) else { return false };
         let host = headers.get(HOST).and_then(|host| host.to_str().ok());
-        let own = |origin: &str| match (authority(origin), host) {
+        let own = match (authority(origin), host) {
             (Some(authority), Some(host)) => authority.eq_ignore_ascii_case(host),
             _ => false,
         };
-        if origin.is_some_and(|origin| own(origin) || self.allowed.iter().any(|allowed| allowed.is(origin))) {
-            return Ok(());
-        }
-        Err(Refusal {
-            status: StatusCode::FORBIDDEN,
-            headers: Vec::new(),
-            fault: "a page of another origin wants in; `--allow-origin ORIGIN` lets it".into(),
-            rule: "RFC 6455 4.2.2, item 4, and 10.2: the server checks that it knows the Origin",
-            sent: format!("{}, {}", line(&ORIGIN, headers), line(&HOST, headers)),
-        })
+        own || self.allowed.iter().any(|allowed| allowed.is(origin))
     }
-}
-
-/// A header field's lines as they were sent, escaped.
-fn line(name: &HeaderName, headers: &HeaderMap) -> String {
-    let values: Vec<_> = headers.get_all(name).iter().map(|value| quote(value.as_bytes())).collect();
-    format!("{name}: {}", values.join(" | "))
 }
 
 /// Whether a `Host`, with or without a port, can only mean this machine.

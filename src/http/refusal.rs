@@ -1,33 +1,80 @@
-//! What a request gets that is not served: a status, and a short text that teaches.
+//! The response to a request that is refused: a status, and a short text that teaches.
 //!
-//! Every refusal says what is wrong, which rule it breaks, what was sent, and a command that works. Text that came from
-//! the client is escaped ([`quote`]).
+//! Each refusal says what is wrong, which rule it breaks, what was sent, and a command that works.
 
+use crate::escape::quote;
 use crate::limits::QUOTE_LENGTH;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use hyper::{HeaderMap, Response, StatusCode};
+use std::borrow::Cow;
 
-/// The response to a request that is refused.
+/// The head of a request: method, target, version and header fields.
+pub type Head = hyper::http::request::Parts;
+
+/// Header fields that a status requires, such as `Allow` with 405.
+pub type Fields = &'static [(&'static str, &'static str)];
+
+/// Why a request is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
     /// The status of the response.
     pub status: StatusCode,
-    /// The header fields that the status asks for, such as `Allow` with 405.
-    pub headers: Vec<(HeaderName, &'static str)>,
+    /// The header fields that go with the status.
+    pub fields: Fields,
     /// What is wrong, in a sentence.
-    pub fault: String,
-    /// The rule that was broken, and where it stands.
-    pub rule: &'static str,
-    /// What was sent instead, escaped.
-    pub sent: String,
+    pub fault: Cow<'static, str>,
+    /// The rule that was broken, and its section.
+    pub rule: Cow<'static, str>,
+    /// The part of the request that breaks it.
+    pub sent: Sent,
+}
+
+/// The part of a request that a rule looks at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sent {
+    /// The method.
+    Method,
+    /// The version of HTTP.
+    Version,
+    /// The path, without the query.
+    Path,
+    /// Header fields, by their names in lower case.
+    Fields(&'static [&'static str]),
+    /// `Origin`, and the `Host` that it is compared with.
+    Origin,
+    /// No part: the request is fine.
+    Nothing,
+}
+
+impl Sent {
+    /// That part as it was sent, escaped.
+    pub fn show(self, head: &Head) -> String {
+        match self {
+            Self::Method => quote(head.method.as_str().as_bytes()),
+            Self::Version => format!("{:?}", head.version),
+            Self::Path => quote(head.uri.path().as_bytes()),
+            Self::Fields(names) => {
+                let lines: Vec<_> = names.iter().flat_map(|name| lines(&head.headers, name)).collect();
+                if lines.is_empty() { format!("no {}", names[0]) } else { lines.join(" | ") }
+            }
+            Self::Origin if !head.headers.contains_key("origin") => "no origin".into(),
+            Self::Origin => Self::Fields(&["origin", "host"]).show(head),
+            Self::Nothing => "nothing wrong".into(),
+        }
+    }
+}
+
+/// Each line of a header field.
+fn lines(headers: &HeaderMap, name: &str) -> impl Iterator<Item = String> {
+    headers.get_all(name).iter().map(move |value| format!("{name}: {}", quote(value.as_bytes())))
 }
 
 impl Refusal {
-    /// The whole response. `request` names the host that the command in its text goes to.
-    pub fn response(&self, request: &HeaderMap) -> Response<Full<Bytes>> {
-        let host = authority(request).unwrap_or("127.0.0.1:8000");
+    /// The whole response to the request with this head.
+    pub fn response(&self, head: &Head) -> Response<Full<Bytes>> {
+        let host = authority(&head.headers).unwrap_or("127.0.0.1:8000");
         let text = format!(
             "{status}\n\n\
              fault: {fault}\n\
@@ -39,7 +86,7 @@ impl Refusal {
             status = self.status,
             fault = self.fault,
             rule = self.rule,
-            sent = self.sent,
+            sent = self.sent.show(head),
         );
         let mut response = Response::new(Full::new(Bytes::from(text)));
         *response.status_mut() = self.status;
@@ -47,29 +94,18 @@ impl Refusal {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
         headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        for (name, value) in &self.headers {
-            headers.insert(name, HeaderValue::from_static(value));
+        for (name, value) in self.fields {
+            headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
         }
         response
     }
 }
 
-/// A client's text, safe for a terminal and short: control characters are escaped, the rest is cut off.
-pub fn quote(text: &[u8]) -> String {
-    let text = String::from_utf8_lossy(text);
-    let mut quoted: String = text.chars().take(QUOTE_LENGTH).flat_map(char::escape_debug).collect();
-    if text.chars().nth(QUOTE_LENGTH).is_some() {
-        quoted.push('…');
-    }
-    // What is quoted stands between double quotes, or alone.
-    quoted.replace("\\'", "'")
-}
-
-/// The request's `Host`, where it is plain enough to stand in a command that someone will paste into a shell.
+/// The request's `Host`, if it is harmless in a command that someone will paste into a shell.
 fn authority(request: &HeaderMap) -> Option<&str> {
     let host = request.get(HOST)?.to_str().ok()?;
-    let plain = |c: char| c.is_ascii_alphanumeric() || ".:-[]".contains(c);
-    (!host.is_empty() && host.len() <= QUOTE_LENGTH && host.chars().all(plain)).then_some(host)
+    let harmless = |c: char| c.is_ascii_alphanumeric() || ".:-[]".contains(c);
+    (!host.is_empty() && host.len() <= QUOTE_LENGTH && host.chars().all(harmless)).then_some(host)
 }
 
 #[cfg(test)]
@@ -77,21 +113,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn quote_escapes_what_would_drive_a_terminal() {
-        assert_eq!(quote(b"a\x1b[31m\r\n\x07b"), r"a\u{1b}[31m\r\n\u{7}b");
-        assert_eq!(quote("é \u{202e}".as_bytes()), r"é \u{202e}");
-        assert_eq!(quote(b"\xff"), "\u{fffd}");
-        assert_eq!(quote(br#"it's "\'"#), r#"it's \"\\'"#);
-    }
-
-    #[test]
-    fn quote_cuts_long_text() {
-        assert_eq!(quote(&[b'x'; QUOTE_LENGTH]), "x".repeat(QUOTE_LENGTH));
-        assert_eq!(quote(&[b'x'; QUOTE_LENGTH + 1]), "x".repeat(QUOTE_LENGTH) + "…");
-    }
-
-    #[test]
-    fn the_command_names_the_host_only_if_it_is_harmless_in_a_shell() {
+    fn the_command_names_only_a_host_that_is_harmless_in_a_shell() {
         let named = |host: &'static str| {
             let mut headers = HeaderMap::new();
             headers.insert(HOST, HeaderValue::from_static(host));

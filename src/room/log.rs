@@ -1,20 +1,20 @@
-//! The log: the end of the room's stream of bytes, once for all members that are behind.
+//! The log: the end of the room's stream of bytes, kept once for all members that are behind.
 
 use crate::frame::length_on_wire;
 use std::collections::VecDeque;
 
-/// The end of the room's stream, as far back as some member has yet to get it. Turns have taken all before `end`.
+/// The end of the room's stream, from the place of the slowest member. Turns have taken everything before `end`.
 #[derive(Debug, Default)]
 pub(super) struct Log {
     pub(super) end: u64,
     /// The bytes before `end`, in whole batches.
     pub(super) bytes: VecDeque<u8>,
-    /// Where each batch begins. There a frame begins too.
+    /// The place where each batch begins. A frame begins there too.
     pub(super) batches: VecDeque<u64>,
 }
 
 impl Log {
-    /// Adds a turn's batch, of which the bytes from `needed` on are needed still.
+    /// Adds a turn's batch. `needed` is the first place that some member still needs.
     pub(super) fn append(&mut self, batch: &[u8], needed: u64) {
         let start = self.end;
         self.end += batch.len() as u64;
@@ -43,7 +43,7 @@ impl Log {
         self.bytes.len() - back
     }
 
-    /// The bytes from a place to a later one, as many as stand together.
+    /// The bytes from a place to a later one, as many as are contiguous.
     pub(super) fn between(&self, place: u64, end: u64) -> &[u8] {
         if place >= end {
             return &[];
@@ -53,7 +53,7 @@ impl Log {
         if from < front.len() { &front[from..to.min(front.len())] } else { &back[from - front.len()..to - front.len()] }
     }
 
-    /// The end of the frame that a place is in; the place itself between two frames.
+    /// The end of the frame that a place is in. Between two frames: the place itself.
     pub(super) fn frame_end(&self, place: u64) -> u64 {
         if place >= self.end {
             return place;
@@ -66,7 +66,7 @@ impl Log {
         end
     }
 
-    /// What is left of the frame that a place is in.
+    /// The rest of the frame that a place is in.
     pub(super) fn rest_of_frame(&self, place: u64) -> Vec<u8> {
         let end = self.frame_end(place);
         let first = self.between(place, end);

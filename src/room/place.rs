@@ -1,65 +1,96 @@
-//! A member's place in the room's stream, and who writes to its socket.
+//! A member's place in the room's stream of bytes, and which side writes to its socket: the turn, or the member's task.
 
 use super::log::Log;
+use super::Left;
+use crate::client::Client;
 use crate::limits::MAX_PENDING;
-use crate::protocol::Output;
+use crate::protocol::output::Output;
+use crate::view::hooks::{Start, View};
 use std::io::{self, ErrorKind};
+use std::ops::Range;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 use tokio::net::tcp::OwnedWriteHalf;
 
 /// One member in the list.
 #[derive(Debug)]
-pub(super) struct Entry {
-    /// Where it joined.
-    pub(super) joined: u64,
+pub(super) struct Place {
+    pub(super) client: Arc<Client>,
+    /// The place where it joined.
+    joined: u64,
     /// The next byte that this member gets.
-    pub(super) place: u64,
+    pub(super) next: u64,
     pub(super) writer: Writer,
-    pub(super) socket: Option<OwnedWriteHalf>,
+    socket: Option<OwnedWriteHalf>,
     /// Wakes the member's task.
     pub(super) waker: Option<Waker>,
 }
 
-/// Who writes to a member's socket.
+/// What writes to a member's socket.
 #[derive(Debug)]
 pub(super) enum Writer {
-    /// Nobody yet: its 101 is on the way.
+    /// Nothing yet: the 101 is being written.
     Opening,
     /// The turn: the member is up to date.
     Turn,
     /// The member's own task: it is behind, or has frames of its own.
     Task,
-    /// Nobody any more: it is too far behind.
+    /// Nothing any more: the member is too far behind.
     TooSlow {
-        /// By how many bytes.
+        /// By this many bytes.
         behind: u64,
         /// Whether its place is inside a frame.
         begun: bool,
     },
-    /// Nobody any more: writing failed.
+    /// Nothing any more: writing failed.
     Lost(io::ErrorKind),
 }
 
-impl Entry {
-    /// The turn's one write to this member, if the turn is who writes.
-    pub(super) fn offer(&mut self, batch: &[u8], start: u64) {
-        let (Writer::Turn, Some(socket)) = (&self.writer, &self.socket) else { return };
+impl Place {
+    /// The place of a member that joins now, at the end of the stream.
+    pub(super) fn new(client: Arc<Client>, end: u64) -> Self {
+        Self { client, joined: end, next: end, writer: Writer::Opening, socket: None, waker: None }
+    }
+
+    /// Takes the socket: the member's task writes what was said since it joined.
+    pub(super) fn open(&mut self, socket: OwnedWriteHalf) {
+        self.socket = Some(socket);
+        if matches!(self.writer, Writer::Opening) {
+            self.writer = Writer::Task;
+        }
+    }
+
+    /// Gives up the place.
+    pub(super) fn leave(self, log: &Log) -> Left {
+        let rest = match self.writer {
+            Writer::Task | Writer::TooSlow { begun: true, .. } => log.rest_of_frame(self.next),
+            // No frame was begun, or none can be finished.
+            _ => Vec::new(),
+        };
+        Left { socket: self.socket, rest: Output::rest(rest), bytes: self.next - self.joined }
+    }
+
+    /// The turn's one write to this member, if it is the turn that writes. Returns the part of the batch that the socket took.
+    pub(super) fn offer(&mut self, batch: &[u8], start: u64) -> Option<Range<usize>> {
+        let (Writer::Turn, Some(socket)) = (&self.writer, &self.socket) else { return None };
         // A member that joined while this batch was pending begins inside it.
-        let skipped = usize::try_from(self.place.saturating_sub(start)).unwrap_or(usize::MAX);
-        let due = &batch[skipped.min(batch.len())..];
+        let skipped = usize::try_from(self.next.saturating_sub(start)).unwrap_or(usize::MAX).min(batch.len());
+        let due = &batch[skipped..];
         match socket.try_write(due) {
             Ok(written) => {
-                self.place += written as u64;
+                self.next += written as u64;
                 if written < due.len() {
                     self.hand_over(Writer::Task);
                 }
+                return Some(skipped..skipped + written);
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => self.hand_over(Writer::Task),
             Err(error) => self.hand_over(Writer::Lost(error.kind())),
         }
+        None
     }
 
-    /// From now on another one writes; the member's task sees to it.
+    /// Changes the writer, and wakes the member's task.
     pub(super) fn hand_over(&mut self, writer: Writer) {
         self.writer = writer;
         if let Some(waker) = &self.waker {
@@ -67,16 +98,16 @@ impl Entry {
         }
     }
 
-    /// Whether it has yet to take what earlier turns brought.
+    /// Whether it has yet to take bytes of earlier turns.
     pub(super) fn is_behind(&self) -> bool {
         !matches!(self.writer, Writer::Turn)
     }
 
     /// Cuts off a member that is more than a backlog behind.
     pub(super) fn judge(&mut self, log: &Log, max_backlog: u64) {
-        let behind = log.end.saturating_sub(self.place);
+        let behind = log.end.saturating_sub(self.next);
         if behind > max_backlog && matches!(self.writer, Writer::Opening | Writer::Task) {
-            let begun = log.frame_end(self.place) > self.place;
+            let begun = log.frame_end(self.next) > self.next;
             self.hand_over(Writer::TooSlow { behind, begun });
         }
     }
@@ -84,8 +115,8 @@ impl Entry {
     /// The first place of the log that this member still needs.
     pub(super) fn needs(&self, end: u64) -> u64 {
         match self.writer {
-            // A frame that was begun must be finished before the Close.
-            Writer::Opening | Writer::Task | Writer::TooSlow { begun: true, .. } => self.place.min(end),
+            // A frame whose beginning is on the wire must be finished before the Close.
+            Writer::Opening | Writer::Task | Writer::TooSlow { begun: true, .. } => self.next.min(end),
             Writer::TooSlow { begun: false, .. } | Writer::Turn | Writer::Lost(_) => end,
         }
     }
@@ -96,25 +127,33 @@ impl Entry {
         context: &mut Context<'_>,
         own: &mut Output,
         log: &Log,
+        view: &View,
     ) -> Poll<io::Result<()>> {
         let Some(socket) = &self.socket else { return Poll::Ready(Ok(())) };
-        let pause = self.place + MAX_PENDING as u64;
+        let pause = self.next + MAX_PENDING as u64;
         loop {
-            if self.place >= pause {
-                // Even the one who is behind by a lot lets the others have their turn.
+            if self.next >= pause {
+                // A member that is far behind lets the others have their turn, too.
                 context.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            let end = if own.is_empty() { log.end } else { log.frame_end(self.place) };
-            let room = log.between(self.place, end);
-            let bytes = if room.is_empty() { own.as_slices().0 } else { room };
+            let end = if own.is_empty() { log.end } else { log.frame_end(self.next) };
+            let room = log.between(self.next, end);
+            let bytes = if room.is_empty() { own.next() } else { room };
             if bytes.is_empty() {
                 self.writer = Writer::Turn;
                 return Poll::Ready(Ok(()));
             }
             match socket.try_write(bytes) {
-                Ok(written) if room.is_empty() => drop(own.drain(..written)),
-                Ok(written) => self.place += written as u64,
+                Ok(written) if room.is_empty() => {
+                    view.wrote(&self.client, &bytes[..written], || Start::aligned(!own.is_begun()));
+                    own.advance(written);
+                }
+                Ok(written) => {
+                    let start = || Start::aligned(log.frame_end(self.next) == self.next);
+                    view.wrote(&self.client, &bytes[..written], start);
+                    self.next += written as u64;
+                }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     ready!(socket.as_ref().poll_write_ready(context))?;
                 }

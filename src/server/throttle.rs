@@ -1,21 +1,21 @@
 //! Log lines that clients can cause at will, at a bounded rate.
 
 use crate::limits::LOG_LINES_PER_SECOND;
+use crate::limits::per_second::PerSecond;
 use log::warn;
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-/// Lets so many warnings pass in a second, and counts the rest.
+/// Logs a bounded number of warnings per second, and counts the rest.
 #[derive(Debug)]
 pub struct Throttle {
     lines_per_second: u32,
-    second: Mutex<Second>,
+    lines: Mutex<Lines>,
 }
 
-#[derive(Debug)]
-struct Second {
-    begun: Instant,
-    lines: u32,
+#[derive(Debug, Default)]
+struct Lines {
+    passed: PerSecond,
     left_out: u64,
 }
 
@@ -26,12 +26,12 @@ impl Default for Throttle {
 }
 
 impl Throttle {
-    /// Lets this many lines pass in a second.
+    /// A throttle with this bound.
     pub fn new(lines_per_second: u32) -> Self {
-        Self { lines_per_second, second: Mutex::new(Second { begun: Instant::now(), lines: 0, left_out: 0 }) }
+        Self { lines_per_second, lines: Mutex::default() }
     }
 
-    /// Logs a warning, unless there were too many. The next one that passes tells how many did not.
+    /// Logs a warning if there is room in this second. The next line that passes tells how many were left out.
     pub fn log(&self, line: impl FnOnce() -> String) {
         match self.pass(Instant::now()) {
             None => {}
@@ -42,26 +42,22 @@ impl Throttle {
 
     /// Whether a line may pass, and how many were left out before it.
     fn pass(&self, now: Instant) -> Option<u64> {
-        let mut second = self.second.lock().unwrap_or_else(PoisonError::into_inner);
-        if now.saturating_duration_since(second.begun) >= Duration::from_secs(1) {
-            second.begun = now;
-            second.lines = 0;
-        }
-        if second.lines == self.lines_per_second {
-            second.left_out += 1;
+        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        if !lines.passed.take(self.lines_per_second, now) {
+            lines.left_out += 1;
             return None;
         }
-        second.lines += 1;
-        Some(std::mem::take(&mut second.left_out))
+        Some(std::mem::take(&mut lines.left_out))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     #[test]
-    fn so_many_lines_pass_in_a_second_and_the_next_one_tells_of_the_rest() {
+    fn a_line_that_passes_tells_how_many_did_not() {
         let throttle = Throttle::new(2);
         let now = Instant::now();
         let passed = |at: u64| throttle.pass(now + Duration::from_millis(at));

@@ -1,49 +1,35 @@
-//! The socket under hyper, with a copy of what goes over it for those who watch.
+//! The socket under hyper: it tells the view what is read and written, and gives up a client that takes nothing.
 
-use crate::limits::MAX_HEAD_SIZE;
-use std::io::{self, IoSlice};
+use crate::client::Client;
+use crate::limits::{MAX_HEAD_SIZE, RESPONSE_DEADLINE};
+use crate::view::hooks::View;
+use std::future::Future;
+use std::io::{self, ErrorKind, IoSlice};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::time::{Sleep, sleep};
 
-/// What went over the wire so far.
-#[derive(Clone, Debug, Default)]
-pub struct Record(Arc<Mutex<(Vec<u8>, Vec<u8>)>>);
-
-impl Record {
-    /// Keeps a head's worth of bytes.
-    fn keep(kept: &mut Vec<u8>, bytes: &[u8]) {
-        kept.extend_from_slice(&bytes[..bytes.len().min(MAX_HEAD_SIZE - kept.len())]);
-    }
-
-    fn with<T>(&self, with: impl FnOnce(&mut (Vec<u8>, Vec<u8>)) -> T) -> T {
-        with(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// What the client sent.
-    pub fn read(&self) -> Vec<u8> {
-        self.with(|(read, _)| read.clone())
-    }
-
-    /// What was sent to it.
-    pub fn written(&self) -> Vec<u8> {
-        self.with(|(_, written)| written.clone())
-    }
-}
-
-/// A socket that keeps a [`Record`], if there is one.
+/// A socket, and the client at its other end.
 #[derive(Debug)]
 pub struct Wire {
     socket: TcpStream,
-    record: Option<Record>,
+    client: Arc<Client>,
+    view: View,
+    /// Bytes that the view has yet to be told of, in each direction. A head's worth is enough; a stream of events must not
+    /// cause more of them.
+    read: usize,
+    written: usize,
+    /// Runs while the client takes nothing of a response.
+    stalled: Option<Pin<Box<Sleep>>>,
 }
 
 impl Wire {
-    /// A socket, and where to keep what goes over it.
-    pub fn new(socket: TcpStream, record: Option<Record>) -> Self {
-        Self { socket, record }
+    /// The socket of this client.
+    pub fn new(socket: TcpStream, client: Arc<Client>, view: View) -> Self {
+        Self { socket, client, view, read: MAX_HEAD_SIZE, written: MAX_HEAD_SIZE, stalled: None }
     }
 
     /// The socket by itself.
@@ -51,10 +37,25 @@ impl Wire {
         self.socket
     }
 
-    fn keep_written(&self, length: usize, slices: &[IoSlice<'_>]) {
-        if let Some(record) = &self.record {
-            let bytes: Vec<u8> = slices.iter().flat_map(|slice| slice.iter().copied()).take(length).collect();
-            record.with(|(_, written)| Record::keep(written, &bytes));
+    /// Fails once the client has taken nothing for [`RESPONSE_DEADLINE`].
+    fn poll_stalled(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let deadline = self.stalled.get_or_insert_with(|| Box::pin(sleep(RESPONSE_DEADLINE)));
+        deadline.as_mut().poll(context).map(|()| Err(ErrorKind::TimedOut.into()))
+    }
+
+    fn tell_read(&mut self, bytes: &[u8]) {
+        if self.read > 0 || bytes.is_empty() {
+            let told = bytes.len().min(self.read);
+            self.read -= told;
+            self.view.head_read(&self.client, &bytes[..told]);
+        }
+    }
+
+    fn tell_written(&mut self, bytes: &[u8]) {
+        if self.written > 0 {
+            let told = bytes.len().min(self.written);
+            self.written -= told;
+            self.view.head_written(&self.client, &bytes[..told]);
         }
     }
 }
@@ -67,17 +68,18 @@ impl AsyncRead for Wire {
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         ready!(Pin::new(&mut self.socket).poll_read(context, buffer))?;
-        if let Some(record) = &self.record {
-            record.with(|(read, _)| Record::keep(read, &buffer.filled()[before..]));
-        }
+        self.tell_read(&buffer.filled()[before..]);
         Poll::Ready(Ok(()))
     }
 }
 
 impl AsyncWrite for Wire {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let written = ready!(Pin::new(&mut self.socket).poll_write(context, bytes))?;
-        self.keep_written(written, &[IoSlice::new(bytes)]);
+        let Poll::Ready(written) = Pin::new(&mut self.socket).poll_write(context, bytes)? else {
+            return self.poll_stalled(context);
+        };
+        self.stalled = None;
+        self.tell_written(&bytes[..written]);
         Poll::Ready(Ok(written))
     }
 
@@ -86,8 +88,16 @@ impl AsyncWrite for Wire {
         context: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = ready!(Pin::new(&mut self.socket).poll_write_vectored(context, slices))?;
-        self.keep_written(written, slices);
+        let Poll::Ready(written) = Pin::new(&mut self.socket).poll_write_vectored(context, slices)? else {
+            return self.poll_stalled(context);
+        };
+        self.stalled = None;
+        let mut left = written;
+        for slice in slices {
+            let taken = slice.len().min(left);
+            self.tell_written(&slice[..taken]);
+            left -= taken;
+        }
         Poll::Ready(Ok(written))
     }
 
@@ -100,22 +110,7 @@ impl AsyncWrite for Wire {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.view.shutdown(&self.client);
         Pin::new(&mut self.socket).poll_shutdown(context)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_record_keeps_a_heads_worth_and_no_more() {
-        let record = Record::default();
-        record.with(|(read, _)| Record::keep(read, b"GET "));
-        record.with(|(read, _)| Record::keep(read, &[b'x'; 2 * MAX_HEAD_SIZE]));
-        record.with(|(read, _)| Record::keep(read, b"more"));
-        assert_eq!(record.read().len(), MAX_HEAD_SIZE);
-        assert!(record.read().starts_with(b"GET xxx"));
-        assert_eq!(record.written(), b"");
     }
 }

@@ -1,11 +1,12 @@
 //! `--explain`: the steps on the terminal, for reading.
 //!
-//! Lines are grouped by connection and phase, and each still says whose it is. A frame's header is drawn as its bits. All
-//! text from clients is escaped before it gets here. A terminal that is held up holds up nobody: the steps it can't take are left
-//! out, and it says so.
+//! Lines are grouped by connection and phase, and each says whose it is. A frame's header is drawn as its bits. A terminal that
+//! stalls holds nobody up: the steps that it has no room for are left out, and it says so.
 
-use crate::frame::{FrameView, count, escape, hex};
-use crate::view::lifecycle::{Event, Lifecycle, Phase, Seen, Step, TERMINAL, milliseconds};
+use super::frame::FrameView;
+use super::hooks::{Shown, View};
+use super::step::{Drawing, Event, Phase, Step, milliseconds};
+use crate::escape::{count, escape, hex};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
@@ -16,18 +17,19 @@ use std::time::Duration;
 ///
 /// # Errors
 /// The thread that prints can't be started.
-pub fn start(lifecycle: &Lifecycle) -> io::Result<JoinHandle<()>> {
-    let mut seen = lifecycle.watch(TERMINAL);
+pub fn start(view: &View) -> io::Result<JoinHandle<()>> {
+    let watch = view.watch(None, Vec::new());
     let colour = io::stdout().is_terminal()
         && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
         && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
     Builder::new().name("explain".into()).spawn(move || {
         let mut terminal = Terminal::new(colour);
-        while let Some(seen) = seen.blocking_recv() {
-            let text = terminal.draw(&seen);
+        let Some(mut watch) = watch else { return };
+        while let Some(shown) = watch.shown.blocking_recv() {
+            let text = terminal.draw(&shown);
             let mut stdout = io::stdout().lock();
             if stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).is_err() {
-                // Nobody reads any more.
+                // The output is closed. Returning ends the watch.
                 return;
             }
         }
@@ -37,10 +39,10 @@ pub fn start(lifecycle: &Lifecycle) -> io::Result<JoinHandle<()>> {
 /// The width of a heading, in columns.
 const WIDTH: usize = 100;
 
-/// The columns that a headline has before the RFC's section comes. All but messages and reasons have room in it.
+/// The width of a headline, before the section of the RFC. Only messages and reasons are longer.
 const HEADLINE: usize = 57;
 
-/// How many connections' phases are remembered.
+/// Connections whose phase is remembered.
 const KNOWN_PHASES: usize = 1024;
 
 /// Draws steps as lines of text.
@@ -48,7 +50,7 @@ const KNOWN_PHASES: usize = 1024;
 pub struct Terminal {
     /// Whether colours may be used.
     pub colour: bool,
-    /// The phases that connections are in, for a heading where one enters the next.
+    /// The phase of each connection, for a heading where it enters the next.
     phases: BTreeMap<u64, Phase>,
 }
 
@@ -67,10 +69,10 @@ fn short(time: Duration) -> String {
 }
 
 fn sign_paint(event: &Event) -> Paint {
-    match event {
-        Event::Check { passed: true, .. } => Paint::Good,
-        Event::Check { passed: false, .. } => Paint::Bad,
-        Event::FrameIn(_) | Event::FrameOut(_) => Paint::Bold,
+    match event.drawing {
+        Drawing::Check { passed: true, .. } => Paint::Good,
+        Drawing::Check { passed: false, .. } => Paint::Bad,
+        Drawing::In(_) | Drawing::Out(_) => Paint::Bold,
         _ => Paint::Dim,
     }
 }
@@ -81,36 +83,37 @@ impl Terminal {
         Self { colour, phases: BTreeMap::new() }
     }
 
-    /// The lines for what was seen.
-    pub fn draw(&mut self, seen: &Seen) -> String {
-        match seen {
-            Seen::Missed(steps) => {
+    /// The lines for what is shown.
+    pub fn draw(&mut self, shown: &Shown) -> String {
+        match shown {
+            Shown::Missed(steps) => {
                 self.paint(Paint::Bad, &format!("… at least {} left out …", count(*steps, "step"))) + "\n"
             }
-            Seen::Step(step) => self.step(step),
+            Shown::Step(step) => self.step(step),
         }
     }
 
     fn step(&mut self, step: &Step) -> String {
         let mut text = String::new();
-        let before = self.phases.get(&step.connection).copied();
-        // A connection never goes back a phase: the Close frames belong to the fourth, a refusal to the second.
-        let phase = step.event.phase().max(before.unwrap_or(Phase::Http));
+        let number = step.client.number;
+        let before = self.phases.get(&number).copied();
+        // A connection never goes back a phase: Close frames belong to the fourth, a refusal to the second.
+        let phase = step.event.phase.max(before.unwrap_or(Phase::Http));
         if before != Some(phase) {
-            self.phases.insert(step.connection, phase);
+            self.phases.insert(number, phase);
             text.push_str(&self.heading(step, phase));
         }
-        let whose = self.paint(Paint::Phase(phase), &format!("#{:<3}", step.connection));
+        let whose = self.paint(Paint::Phase(phase), &format!("#{number:<3}"));
         if self.phases.len() > KNOWN_PHASES {
-            // The oldest: it is long over, or else it just gets its heading once more.
+            // The oldest is long over, or it gets its heading once more.
             self.phases.pop_first();
         }
-        let time = format!("{:>10}", step.elapsed.map_or_else(String::new, short));
+        let time = format!("{:>10}", short(step.elapsed));
         let headline = Self::headline(&step.event);
         let gap = " ".repeat(HEADLINE.saturating_sub(headline.chars().count()) + 2);
         let (sign, words) = headline.split_at(headline.find(' ').unwrap_or(0));
         let sign = self.paint(sign_paint(&step.event), sign);
-        let rfc = self.paint(Paint::Dim, step.event.rfc());
+        let rfc = self.paint(Paint::Dim, step.event.rfc);
         let _ = writeln!(text, "{whose} {time}  {sign}{words}{gap}{rfc}");
         for line in self.details(&step.event) {
             let _ = writeln!(text, "{whose} {:10}  {line}", "");
@@ -119,45 +122,39 @@ impl Terminal {
     }
 
     fn heading(&self, step: &Step, phase: Phase) -> String {
-        let client = step.client_id.map_or_else(String::new, |client_id| format!(", client {client_id}"));
-        let title = match phase {
-            Phase::Http => "phase 1: HTTP",
-            Phase::Upgrade => "phase 2: upgrade, the opening handshake",
-            Phase::Loop => "phase 3: event loop",
-            Phase::Termination => "phase 4: termination",
+        let name = match step.name() {
+            "" => String::new(),
+            name => format!(", {name}"),
         };
-        let title = format!("── {title} ── connection {}{client} ", step.connection);
+        let title = format!("── {} ── connection {}{name} ", phase.title(), step.client.number);
         let rule = "─".repeat(WIDTH.saturating_sub(title.chars().count()));
         self.paint(Paint::Phase(phase), &format!("{title}{rule}")) + "\n"
     }
 
     fn headline(event: &Event) -> String {
-        match event {
-            // What has passed needs no name before its value: the rule has it.
-            Event::Check { rule, sent, passed: true, .. } => {
-                format!("✓ {rule:<29}  {}", sent.split_once(": ").map_or(&**sent, |(_, value)| value))
+        match &event.drawing {
+            // The label names the field, so a passed check shows only the value.
+            Drawing::Check { label, sent, passed: true } => {
+                format!("✓ {label:<29}  {}", sent.split_once(": ").map_or(&**sent, |(_, value)| value))
             }
-            Event::Check { rule, sent, passed: false, .. } => format!("✗ {rule:<29}  {sent}"),
-            Event::FrameIn(frame) => format!("← frame in: {frame}"),
-            Event::FrameOut(frame) => format!("→ frame out: {frame}"),
-            Event::Key { key, .. } => format!("· key: {key}"),
-            Event::JoinedKey(_) => "· key and GUID joined:".into(),
-            other => format!("· {}", other.headline()),
+            Drawing::Check { label, sent, passed: false } => format!("✗ {label:<29}  {sent}"),
+            Drawing::In(_) => format!("← {}", event.sentence),
+            Drawing::Out(_) => format!("→ {}", event.sentence),
+            Drawing::Value(sentence, _) => format!("· {sentence}"),
+            Drawing::Sentence | Drawing::Head(_) => format!("· {}", event.sentence),
         }
     }
 
     fn details(&self, event: &Event) -> Vec<String> {
-        match event {
-            Event::Request(head) | Event::Response(head) | Event::Switching(head) => String::from_utf8_lossy(head)
-                .lines()
-                .map(|line| {
-                    format!("{} {}", self.paint(Paint::Dim, "│"), escape(line.as_bytes())).trim_end().to_owned()
-                })
-                .collect(),
-            Event::FrameIn(frame) | Event::FrameOut(frame) => self.frame(frame),
-            Event::Key { nonce, .. } => vec![format!("  16 bytes: {nonce}")],
-            Event::JoinedKey(text) => vec![format!("  {text}")],
-            _ => Vec::new(),
+        match &event.drawing {
+            Drawing::Head(head) => {
+                let bar = self.paint(Paint::Dim, "│");
+                let line = |line: &str| format!("{bar} {}", escape(line.as_bytes())).trim_end().to_owned();
+                String::from_utf8_lossy(head).lines().map(line).collect()
+            }
+            Drawing::In(frame) | Drawing::Out(frame) => self.frame(frame),
+            Drawing::Value(_, value) => vec![format!("  {value}")],
+            Drawing::Sentence | Drawing::Check { .. } => Vec::new(),
         }
     }
 
@@ -195,7 +192,7 @@ impl Terminal {
         lines
     }
 
-    /// Bytes in lines that a terminal has room for, the first with their name.
+    /// Bytes in lines that fit a terminal. The first line has their name.
     fn bytes(&self, name: &str, bytes: &[u8]) -> Vec<String> {
         let line = |(index, bytes)| {
             let name = if index == 0 { self.paint(Paint::Dim, name) } else { " ".repeat(name.len()) };

@@ -1,0 +1,280 @@
+//! The command line: what each option is, said once. `--help` and the parser are made from it.
+
+use lexopt::prelude::{Long, Short, Value, ValueExt};
+use std::fmt::{Display, Write};
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
+use std::str::FromStr;
+use switchboard::limits::{LimitOption, Limits, MOST_THREADS};
+use switchboard::server::shared::Options;
+
+/// What the command line asks for.
+#[derive(Debug)]
+pub enum Command {
+    /// Serve.
+    Serve(Arguments),
+    /// `switchboard accept KEY`
+    Accept(String),
+    /// `--help` or `--version`: print this.
+    Print(String),
+}
+
+/// Where to listen, and the settings of the server.
+#[derive(Clone, Debug)]
+pub struct Arguments {
+    /// The addresses to listen on. None given: 127.0.0.1 and ::1.
+    pub hosts: Vec<IpAddr>,
+    /// The port; 0 picks a free one.
+    pub port: u16,
+    /// Whether `GET /lifecycle` is on. Not given: on when listening on loopback alone.
+    lifecycle: Option<bool>,
+    /// The settings of the server.
+    pub options: Options,
+}
+
+/// One option: its name without the dashes, the name of its value, its help, and what it sets.
+struct Opt {
+    name: &'static str,
+    value: &'static str,
+    help: String,
+    set: Set,
+}
+
+enum Set {
+    Flag(fn(&mut Arguments)),
+    Value(fn(&mut Arguments, &str) -> Result<(), String>),
+    Limit(&'static LimitOption),
+}
+
+static LIMITS: [LimitOption; 4] = Limits::OPTIONS;
+
+fn options() -> Vec<Opt> {
+    let value = |name, value, help: &str, set| Opt { name, value, help: help.into(), set: Set::Value(set) };
+    let mut options = vec![
+        value("host", "ADDR", "address to listen on; may be repeated [default: 127.0.0.1 and ::1]", |arguments, text| {
+            arguments.hosts.push(parse(text)?);
+            Ok(())
+        }),
+        value("port", "N", "0 picks a free port; the printed URL tells which [default: 8000]", |arguments, text| {
+            arguments.port = number(text, 0..=u16::MAX)?;
+            Ok(())
+        }),
+        value("threads", "N", "threads that serve connections [default: 1]", |arguments, text| {
+            arguments.options.threads = number(text, 1..=MOST_THREADS)?;
+            Ok(())
+        }),
+        value(
+            "allow-origin",
+            "ORIGIN",
+            "allow connections from pages of this origin, and requests for its host; may be repeated; * for any \
+             [default: the server's own page]",
+            |arguments, text| {
+                arguments.options.admission.allowed.push(parse(text)?);
+                Ok(())
+            },
+        ),
+    ];
+    options.extend(LIMITS.iter().map(limit));
+    options.push(Opt {
+        name: "explain",
+        value: "",
+        help: "print every step of every connection".into(),
+        set: Set::Flag(|arguments| arguments.options.explain = true),
+    });
+    options.push(value(
+        "lifecycle",
+        "on|off",
+        "GET /lifecycle: the same steps as a text/event-stream [default: on when listening on loopback alone]",
+        |arguments, text| {
+            arguments.lifecycle = Some(on_or_off(text)?);
+            Ok(())
+        },
+    ));
+    options
+}
+
+fn limit(option: &'static LimitOption) -> Opt {
+    let default = (option.get)(&Limits::default()).to_string();
+    let help = format!("{} [default: {}]", option.help, option.default.unwrap_or(&default));
+    Opt { name: option.name, value: option.value, help, set: Set::Limit(option) }
+}
+
+/// The width of `--help`, in columns.
+const WIDTH: usize = 100;
+
+/// The column where the help of an option begins.
+const HELP_COLUMN: usize = 32;
+
+/// The text of `--help`.
+pub fn help() -> String {
+    let mut text = String::from(
+        "A real-time chat over WebSockets: the page at /, the chat at /ws/{client_id}, an echo at /echo.\n\n\
+         Usage: switchboard [OPTIONS]\n       \
+         switchboard accept KEY    compute Sec-WebSocket-Accept for a key, step by step\n\n\
+         Options:\n",
+    );
+    for Opt { name, value, help, .. } in options() {
+        describe(&mut text, &format!("      --{name} {value}"), &help);
+    }
+    describe(&mut text, "  -h, --help", "print this help");
+    describe(&mut text, "  -V, --version", "print the version");
+    text + "\nRUST_LOG sets the level of the log: off, warn, info (the default), debug.\n"
+}
+
+/// Writes an option and its help, wrapped.
+fn describe(text: &mut String, option: &str, help: &str) {
+    let mut line = format!("{:<HELP_COLUMN$}", option.trim_end());
+    for word in help.split(' ') {
+        let used = line.chars().count();
+        if used + word.len() > WIDTH {
+            let _ = writeln!(text, "{}", line.trim_end());
+            line = " ".repeat(HELP_COLUMN);
+        }
+        line += word;
+        line.push(' ');
+    }
+    let _ = writeln!(text, "{}", line.trim_end());
+}
+
+/// Parses the command line. `max_connections` is the default that the open-file limit leaves.
+///
+/// # Errors
+/// An unknown option, or a value that is wrong.
+pub fn command(mut parser: lexopt::Parser, max_connections: usize) -> Result<Command, lexopt::Error> {
+    let mut arguments = Arguments { hosts: Vec::new(), port: 8000, lifecycle: None, options: Options::default() };
+    arguments.options.limits.max_connections = max_connections;
+    let options = options();
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Value(command) if command == "accept" => return accept_key(&mut parser),
+            Long("help") | Short('h') => return Ok(Command::Print(help())),
+            Long("version") | Short('V') => {
+                return Ok(Command::Print(format!("switchboard {}\n", env!("CARGO_PKG_VERSION"))));
+            }
+            Long(name) => match options.iter().find(|option| option.name == name) {
+                Some(option) => option.take(&mut parser, &mut arguments)?,
+                None => return Err(argument.unexpected()),
+            },
+            other => return Err(other.unexpected()),
+        }
+    }
+    let Arguments { hosts, lifecycle, options, .. } = &mut arguments;
+    options.admission.loopback_only = hosts.iter().all(IpAddr::is_loopback);
+    options.lifecycle = lifecycle.unwrap_or(options.admission.loopback_only);
+    Ok(Command::Serve(arguments))
+}
+
+impl Opt {
+    fn take(&self, parser: &mut lexopt::Parser, arguments: &mut Arguments) -> Result<(), lexopt::Error> {
+        if let Set::Flag(set) = self.set {
+            set(arguments);
+            return Ok(());
+        }
+        let text = parser.value()?.string()?;
+        let set = match &self.set {
+            Set::Flag(_) => Ok(()),
+            Set::Value(set) => set(arguments, &text),
+            Set::Limit(limit) => number(&text, limit.range.clone())
+                .map(|number| (limit.set)(&mut arguments.options.limits, number)),
+        };
+        set.map_err(|error| format!("--{} {text}: {error}", self.name).into())
+    }
+}
+
+fn parse<T: FromStr<Err: Display>>(text: &str) -> Result<T, String> {
+    text.parse().map_err(|error: T::Err| error.to_string())
+}
+
+fn number<T>(text: &str, range: RangeInclusive<T>) -> Result<T, String>
+where
+    T: FromStr + PartialOrd + Display,
+{
+    match text.parse() {
+        Ok(number) if range.contains(&number) => Ok(number),
+        _ => Err(format!("must be a number from {} to {}", range.start(), range.end())),
+    }
+}
+
+fn on_or_off(text: &str) -> Result<bool, String> {
+    match text {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        _ => Err("must be on or off".into()),
+    }
+}
+
+/// `switchboard accept KEY`
+fn accept_key(parser: &mut lexopt::Parser) -> Result<Command, lexopt::Error> {
+    let key = parser.value()?.string()?;
+    match parser.next()? {
+        None => Ok(Command::Accept(key)),
+        Some(other) => Err(other.unexpected()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn serve(line: &[&str]) -> Arguments {
+        match command(lexopt::Parser::from_args(line), 77) {
+            Ok(Command::Serve(arguments)) => arguments,
+            other => panic!("{line:?}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_lifecycle_is_on_when_listening_on_loopback_alone_or_by_option() {
+        let lifecycle = |line: &[&str]| serve(line).options.lifecycle;
+        assert!(lifecycle(&[]));
+        assert!(lifecycle(&["--host", "127.0.0.2", "--host", "::1"]));
+        assert!(!lifecycle(&["--host", "0.0.0.0"]));
+        assert!(!lifecycle(&["--host", "127.0.0.1", "--host", "::"]));
+        assert!(lifecycle(&["--host", "0.0.0.0", "--lifecycle", "on"]));
+        assert!(!lifecycle(&["--lifecycle", "off"]));
+    }
+
+    #[test]
+    fn each_option_sets_its_own() {
+        let line = "--host ::1 --port 9 --threads 3 --allow-origin http://a.example --max-message-size 11 --max-backlog 12 \
+                    --max-connections 13 --ping-interval 14 --explain";
+        let Arguments { hosts, port, options, .. } = serve(&line.split_whitespace().collect::<Vec<_>>());
+        let Limits { max_message_size, max_backlog, max_connections, ping_interval } = options.limits;
+        assert_eq!((hosts, port, options.threads), (vec!["::1".parse().expect("an address")], 9, 3));
+        assert_eq!(options.admission.allowed, ["http://a.example".parse().expect("an origin")]);
+        assert_eq!((max_message_size, max_backlog, max_connections), (11, 12, 13));
+        assert_eq!((ping_interval, options.explain), (Some(Duration::from_secs(14)), true));
+    }
+
+    #[test]
+    fn without_options_the_defaults_hold() {
+        let Arguments { hosts, port, options, .. } = serve(&[]);
+        assert_eq!((hosts, port, options.threads, options.explain), (vec![], 8000, 1, false));
+        assert_eq!(options.limits, Limits { max_connections: 77, ..Limits::default() });
+        assert!(options.admission.allowed.is_empty() && options.admission.loopback_only);
+        assert_eq!(serve(&["--ping-interval", "0"]).options.limits.ping_interval, None);
+    }
+
+    #[test]
+    fn each_limit_has_the_default_that_the_help_names() {
+        for option in &LIMITS {
+            let mut limits = Limits::default();
+            (option.set)(&mut limits, (option.get)(&Limits::default()));
+            assert_eq!(limits, Limits::default(), "{}", option.name);
+        }
+    }
+
+    #[test]
+    fn the_readme_has_the_text_of_help() {
+        let readme = include_str!("../README.md");
+        for line in help().lines() {
+            assert!(readme.contains(line), "README.md has not: {line}");
+        }
+    }
+
+    #[test]
+    fn help_fits_its_width() {
+        assert!(help().lines().all(|line| line.chars().count() <= WIDTH), "{}", help());
+    }
+}

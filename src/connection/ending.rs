@@ -1,0 +1,59 @@
+//! How a connection ended, as the log tells it.
+
+use crate::client::Client;
+use crate::escape::{count, quote};
+use crate::protocol::Closing;
+use log::{info, warn};
+use std::fmt::{self, Display, Formatter};
+use std::io;
+use std::time::Duration;
+use tungstenite::protocol::frame::coding::CloseCode;
+
+/// Why a connection ended.
+#[derive(Debug)]
+pub enum Ending {
+    /// With a closing handshake, or with the server's half of one.
+    Closed(Closing),
+    /// The client ended its side of TCP without a Close frame.
+    EndOfStream,
+    /// The socket failed: a reset, for instance.
+    Lost(io::ErrorKind),
+    /// The client was silent, and did not answer a Ping.
+    Silence,
+}
+
+impl Ending {
+    /// Logs the end: a warning if the server closed for a fault of the client's.
+    pub fn log(&self, client: &Client, lasted: Duration, messages: u64) {
+        let (number, name, seconds) = (client.number, client.name(), lasted.as_secs_f64());
+        let said = count(messages, "message");
+        let line = format_args!("connection {number}: {name} disconnected: {self}, after {seconds:.1} s and {said}");
+        if self.is_expected() { info!("{line}") } else { warn!("{line}") }
+    }
+
+    /// Whether a connection may end like this without a fault.
+    fn is_expected(&self) -> bool {
+        match self {
+            Self::Closed(Closing::ByClient(_)) | Self::EndOfStream | Self::Lost(_) | Self::Silence => true,
+            Self::Closed(Closing::ByServer { failure, .. }) => failure.code == CloseCode::Away,
+        }
+    }
+}
+
+impl Display for Ending {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Closed(Closing::ByClient(None)) => write!(f, "the client closed without a code"),
+            Self::Closed(Closing::ByClient(Some(close))) => {
+                write!(f, "the client closed with {} \"{}\"", close.code, quote(close.reason.as_bytes()))
+            }
+            Self::Closed(Closing::ByServer { failure, answered }) => {
+                let answer = if *answered { "" } else { ", without an answer" };
+                write!(f, "the server closed with {} \"{}\"{answer}", failure.code, failure.reason)
+            }
+            Self::EndOfStream => write!(f, "end of stream without a Close frame"),
+            Self::Lost(kind) => write!(f, "{kind}"),
+            Self::Silence => write!(f, "silence, and no answer to a Ping"),
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! Responses without a file of their own, and the refusals that are not about the opening handshake.
+
+use super::refusal::{Refusal, Sent};
+use crate::limits;
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use hyper::{Response, StatusCode};
+
+/// `GET /healthz`: the server serves.
+pub fn healthy() -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from_static(b"ok\n")));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// The id in `/ws/{client_id}` is not one.
+pub fn bad_client_id() -> Refusal {
+    Refusal {
+        status: StatusCode::BAD_REQUEST,
+        fields: &[],
+        fault: "the client id is not a 64-bit integer".into(),
+        rule: "the path is /ws/{client_id}, with a client_id from -9223372036854775808 to 9223372036854775807".into(),
+        sent: Sent::Path,
+    }
+}
+
+/// An HTTP/1.1 request without `Host`.
+pub fn no_host() -> Refusal {
+    Refusal {
+        status: StatusCode::BAD_REQUEST,
+        fields: &[],
+        fault: "the request has no Host".into(),
+        rule: "RFC 9112 3.2: an HTTP/1.1 request has a Host header field".into(),
+        sent: Sent::Fields(&["host"]),
+    }
+}
+
+/// `GET /lifecycle` is off.
+pub fn lifecycle_off() -> Refusal {
+    Refusal {
+        status: StatusCode::NOT_FOUND,
+        fields: &[],
+        fault: "the lifecycle is not shown here".into(),
+        rule: "it is on when the server listens on loopback alone, or with `--lifecycle on`".into(),
+        sent: Sent::Path,
+    }
+}
+
+/// The server can't serve the request now.
+pub fn unavailable(fault: &'static str) -> Refusal {
+    Refusal {
+        status: StatusCode::SERVICE_UNAVAILABLE,
+        fields: &[("retry-after", limits::RETRY_AFTER)],
+        fault: fault.into(),
+        rule: "RFC 9110 15.6.4: try again after the seconds in Retry-After".into(),
+        sent: Sent::Nothing,
+    }
+}

@@ -1,0 +1,80 @@
+//! Bytes on their way to one client.
+
+use std::collections::VecDeque;
+use std::io::{self, Write};
+
+/// Whole frames, of which the socket may have taken the beginning.
+#[derive(Debug, Default)]
+pub struct Output {
+    bytes: VecDeque<u8>,
+    begun: bool,
+    written: u64,
+}
+
+impl Output {
+    /// An empty output.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The rest of a frame whose beginning is on the wire.
+    pub fn rest(bytes: Vec<u8>) -> Self {
+        Self { begun: !bytes.is_empty(), bytes: bytes.into(), written: 0 }
+    }
+
+    /// Whether nothing is left to write.
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// Bytes that the socket took so far.
+    pub fn written(&self) -> u64 {
+        self.written
+    }
+
+    /// The next bytes to write, as many as are contiguous.
+    pub fn next(&self) -> &[u8] {
+        self.bytes.as_slices().0
+    }
+
+    /// Whether the next byte may be inside a frame. If not, it is the first of one.
+    pub fn is_begun(&self) -> bool {
+        self.begun
+    }
+
+    /// Removes the bytes that the socket took.
+    pub fn advance(&mut self, written: usize) {
+        self.bytes.drain(..written);
+        self.written += written as u64;
+        self.begun = !self.bytes.is_empty();
+    }
+
+    /// Moves all of `other` to the end.
+    pub fn append(&mut self, mut other: Self) {
+        self.bytes.append(&mut other.bytes);
+        self.written += other.written;
+    }
+}
+
+impl Write for Output {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.bytes.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+impl Output {
+    /// All bytes left to write.
+    pub fn bytes(&self) -> Vec<u8> {
+        self.bytes.iter().copied().collect()
+    }
+
+    /// Removes all bytes and returns them.
+    pub fn take(&mut self) -> Vec<u8> {
+        std::mem::take(self).bytes.into()
+    }
+}

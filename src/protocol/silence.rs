@@ -1,0 +1,53 @@
+//! Silence of a client (RFC 6455 5.5.2).
+
+use std::time::{Duration, Instant};
+
+/// Watches for a client that has fallen silent: after one interval without a byte it gets a Ping, after one more it is
+/// given up.
+#[derive(Clone, Copy, Debug)]
+pub struct Silence {
+    interval: Duration,
+    /// The last byte or, after that, the Ping.
+    since: Instant,
+    pinged: bool,
+}
+
+/// What a silence calls for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Due {
+    /// Nothing yet.
+    Nothing,
+    /// A Ping.
+    Ping,
+    /// The end: the Ping had no answer.
+    End,
+}
+
+impl Silence {
+    /// A watch that begins now.
+    pub fn new(interval: Duration, now: Instant) -> Self {
+        Self { interval, since: now, pinged: false }
+    }
+
+    /// A byte came.
+    pub fn end(&mut self, now: Instant) {
+        (self.since, self.pinged) = (now, false);
+    }
+
+    /// When the next thing is due.
+    pub fn deadline(&self) -> Instant {
+        self.since + self.interval
+    }
+
+    /// What is due. A Ping counts as sent, and the client has a whole interval from now to answer it.
+    pub fn expire(&mut self, now: Instant) -> Due {
+        if now < self.deadline() {
+            return Due::Nothing;
+        }
+        if self.pinged {
+            return Due::End;
+        }
+        (self.since, self.pinged) = (now, true);
+        Due::Ping
+    }
+}

@@ -1,0 +1,106 @@
+//! What all connections share.
+
+use super::stop::StopSignal;
+use super::throttle::Throttle;
+use crate::http::admission::Admission;
+use crate::limits::{FULL_ANSWERS, Limits, MOST_CONNECTIONS};
+use crate::room::Room;
+use crate::view::hooks::View;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// The settings of a server.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Threads that serve connections.
+    pub threads: usize,
+    /// The limits of the command line.
+    pub limits: Limits,
+    /// Which hosts and origins are admitted.
+    pub admission: Admission,
+    /// Whether `GET /lifecycle` shows the steps of all connections.
+    pub lifecycle: bool,
+    /// Whether the terminal shows them.
+    pub explain: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            threads: 1,
+            limits: Limits::default(),
+            admission: Admission::default(),
+            lifecycle: false,
+            explain: false,
+        }
+    }
+}
+
+/// What all connections share.
+#[derive(Debug)]
+pub struct Shared {
+    /// The chat's room.
+    pub room: Arc<Room>,
+    /// The limits of the command line.
+    pub limits: Limits,
+    /// Which hosts and origins are admitted.
+    pub admission: Admission,
+    /// The hooks of the view.
+    pub view: View,
+    /// Whether `GET /lifecycle` is on.
+    pub lifecycle: bool,
+    /// The log of clients' faults.
+    pub faults: Throttle,
+    /// The signal that the server is stopping.
+    pub stop: StopSignal,
+    /// Connections accepted so far; each has its own number.
+    connections: AtomicU64,
+    max_connections: u32,
+    /// A permit for each connection that may still come. All are back when the last connection has ended.
+    places: Arc<Semaphore>,
+    /// The same for connections that are told that the server is full.
+    full_answers: Arc<Semaphore>,
+}
+
+impl Shared {
+    /// What the connections of a server with these options share.
+    pub fn new(options: &Options, view: View) -> Self {
+        let max_connections = options.limits.max_connections.clamp(1, MOST_CONNECTIONS);
+        Self {
+            room: Room::new(options.threads, options.limits.max_backlog, view.clone()),
+            limits: options.limits,
+            admission: options.admission.clone(),
+            view,
+            lifecycle: options.lifecycle,
+            faults: Throttle::default(),
+            stop: StopSignal::default(),
+            connections: AtomicU64::new(0),
+            max_connections: u32::try_from(max_connections).expect("clamped"),
+            places: Arc::new(Semaphore::new(max_connections)),
+            full_answers: Arc::new(Semaphore::new(FULL_ANSWERS)),
+        }
+    }
+
+    /// The number of the next connection.
+    pub fn next_number(&self) -> u64 {
+        self.connections.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// A permit for one more connection, and whether it is only to be told that the server is full. None if even that
+    /// is too much.
+    pub fn permit(&self) -> Option<(OwnedSemaphorePermit, bool)> {
+        let take = |permits: &Arc<Semaphore>| Arc::clone(permits).try_acquire_owned().ok();
+        take(&self.places).map(|permit| (permit, false)).or_else(|| take(&self.full_answers).map(|permit| (permit, true)))
+    }
+
+    /// Waits until every connection has ended. Viewers see the others out, and are then released.
+    pub async fn all_gone(&self) {
+        let viewers = u32::try_from(self.view.viewers()).unwrap_or(u32::MAX);
+        // An error would mean that the semaphore is closed, and it never is.
+        let others = self.places.acquire_many(self.max_connections.saturating_sub(viewers)).await;
+        self.view.end();
+        drop(others);
+        let _ = self.places.acquire_many(self.max_connections).await;
+    }
+}

@@ -1,0 +1,126 @@
+//! The audience: the view's thread, and what each viewer is shown.
+//!
+//! A viewer has a bounded queue. What does not fit is left out and counted, so a viewer that is stuck holds nobody up.
+
+use super::dissector::Dissector;
+use super::hooks::{Record, Shown, Told, View, Viewer};
+use super::step::{Event, Step};
+use crate::client::Client;
+use crate::http::admission::Admission;
+use std::io;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::{Arc, OnceLock};
+use std::thread::{Builder, JoinHandle};
+use std::time::{Duration, Instant};
+
+/// Starts the thread. It ends after [`View::end`].
+///
+/// # Errors
+/// The thread can't be started.
+pub fn start(view: View, told: Receiver<Told>, admission: Admission) -> io::Result<JoinHandle<()>> {
+    let dissector = Dissector::new(view.clone(), admission);
+    let audience = Audience { view, dissector, seats: Vec::new(), steps: 0, missed: 0 };
+    Builder::new().name("view".into()).spawn(move || audience.run(&told))
+}
+
+struct Audience {
+    view: View,
+    dissector: Dissector,
+    seats: Vec<Seat>,
+    /// Steps so far.
+    steps: u64,
+    /// Of the steps left out for all, those reported.
+    missed: u64,
+}
+
+/// A viewer, and the steps it missed that were not yet reported to it.
+struct Seat {
+    viewer: Viewer,
+    missed: u64,
+}
+
+impl Audience {
+    fn run(mut self, told: &Receiver<Told>) {
+        let mut second = Instant::now();
+        loop {
+            let next = if self.seats.is_empty() {
+                told.recv().map_err(|_| RecvTimeoutError::Disconnected)
+            } else {
+                told.recv_timeout((second + Duration::from_secs(1)).saturating_duration_since(Instant::now()))
+            };
+            match next {
+                Ok(Told::Record(record)) => self.take(&record),
+                Ok(Told::Viewer(viewer, present)) => self.admit(viewer, &present),
+                Ok(Told::End) | Err(RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            if second.elapsed() >= Duration::from_secs(1) {
+                second = Instant::now();
+                self.begin_second();
+            }
+        }
+    }
+
+    fn begin_second(&mut self) {
+        self.view.renew_room();
+        self.dissector.forget_ended();
+        self.seats.retain(|seat| !seat.viewer.queue.is_closed());
+        self.report_missed();
+        self.seats.iter_mut().for_each(Seat::report_missed);
+    }
+
+    /// Adds what was left out for all to what each viewer missed.
+    fn report_missed(&mut self) {
+        let missed = self.view.missed();
+        let news = missed - self.missed;
+        self.missed = missed;
+        self.seats.iter_mut().for_each(|seat| seat.missed += news);
+    }
+
+    fn admit(&mut self, viewer: Viewer, present: &[Arc<Client>]) {
+        self.seats.retain(|seat| !seat.viewer.queue.is_closed());
+        if self.seats.is_empty() {
+            // Without a viewer there were no records: what is known is out of date.
+            self.dissector.forget_all();
+            self.missed = self.view.missed();
+        }
+        let mut seat = Seat { viewer, missed: 0 };
+        for client in present {
+            self.steps += 1;
+            seat.show(&Arc::new(step(self.steps, client, true, Instant::now(), Event::joined(present.len()))));
+        }
+        self.seats.push(seat);
+    }
+
+    fn take(&mut self, record: &Record) {
+        let Self { dissector, seats, steps, .. } = self;
+        dissector.take(record, &mut |event| {
+            *steps += 1;
+            let step = Arc::new(step(*steps, &record.client, record.named, record.at, event));
+            seats.iter_mut().for_each(|seat| seat.show(&step));
+        });
+    }
+}
+
+fn step(id: u64, client: &Arc<Client>, named: bool, at: Instant, event: Event) -> Step {
+    let elapsed = at.saturating_duration_since(client.accepted);
+    Step { id, client: Arc::clone(client), named, elapsed, event, text: OnceLock::new() }
+}
+
+impl Seat {
+    fn show(&mut self, step: &Arc<Step>) {
+        if self.viewer.number == Some(step.client.number) {
+            return;
+        }
+        self.report_missed();
+        if self.missed > 0 || self.viewer.queue.try_send(Shown::Step(Arc::clone(step))).is_err() {
+            self.missed += 1;
+        }
+    }
+
+    fn report_missed(&mut self) {
+        if self.missed > 0 && self.viewer.queue.try_send(Shown::Missed(self.missed)).is_ok() {
+            self.missed = 0;
+        }
+    }
+}

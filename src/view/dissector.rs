@@ -1,0 +1,328 @@
+//! The dissector: from the records of a connection to its steps.
+//!
+//! It keeps for each connection what it needs to make sense of the next bytes. Where bytes were left out, or the watch began in
+//! the middle, it shows nothing of a direction until a record begins with a frame.
+
+use super::frame::{FrameCollector, FrameView};
+use super::head::{head_length, parse_request, status};
+use super::hooks::{Record, Start, View, What};
+use super::step::{Event, Side};
+use crate::client::Client;
+use crate::handshake::{CHECKS, accept, decode_key};
+use crate::http::admission::Admission;
+use crate::http::refusal::Head;
+use crate::limits::MAX_HEAD_SIZE;
+use crate::service::{Route, route};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Weak};
+use std::time::Instant;
+
+/// All connections of which something is known.
+#[derive(Debug)]
+pub struct Dissector {
+    view: View,
+    admission: Admission,
+    connections: BTreeMap<u64, Connection>,
+}
+
+/// What is known of one connection.
+#[derive(Debug, Default)]
+struct Connection {
+    /// To notice that it is over, should the record of its end be left out.
+    client: Weak<Client>,
+    /// While it speaks HTTP, and was seen from the start.
+    exchange: Option<Exchange>,
+    incoming: Direction,
+    outgoing: Direction,
+    /// Of the unfinished message: fragments, and bytes of payload.
+    fragments: (u64, u64),
+    /// When the server's last Ping was written.
+    pinged: Option<Instant>,
+    /// Close frames seen.
+    closes: u32,
+    /// Which side ended TCP first.
+    first_end: Option<Side>,
+    /// The count of missed records when the last record came.
+    missed: u64,
+}
+
+/// The heads of a request and its response, as far as they have come.
+#[derive(Debug, Default)]
+struct Exchange {
+    request: Vec<u8>,
+    response: Vec<u8>,
+    request_shown: bool,
+    response_shown: bool,
+}
+
+/// The frames of one direction.
+#[derive(Debug, Default)]
+struct Direction {
+    collector: FrameCollector,
+    /// Whether the collector knows where the next byte belongs.
+    in_step: bool,
+}
+
+impl Direction {
+    /// A record begins here.
+    fn begin(&mut self, start: Start) {
+        if start == Start::Aligned {
+            *self = Self { in_step: true, ..Self::default() };
+        }
+    }
+
+    fn lose(&mut self) {
+        *self = Self::default();
+    }
+}
+
+impl Dissector {
+    /// A dissector that knows no connection. `admission` is the server's.
+    pub fn new(view: View, admission: Admission) -> Self {
+        Self { view, admission, connections: BTreeMap::new() }
+    }
+
+    /// Forgets all connections: nobody has watched for a while.
+    pub fn forget_all(&mut self) {
+        self.connections.clear();
+    }
+
+    /// Forgets the connections that are over.
+    pub fn forget_ended(&mut self) {
+        self.connections.retain(|_, connection| connection.client.strong_count() > 0);
+    }
+
+    /// Derives the steps of a record, and shows each.
+    pub fn take(&mut self, record: &Record, show: &mut dyn FnMut(Event)) {
+        let number = record.client.number;
+        let connection = self.connections.entry(number).or_insert_with(|| Connection {
+            client: Arc::downgrade(&record.client),
+            missed: record.missed,
+            ..Connection::default()
+        });
+        if connection.missed != record.missed {
+            connection.missed = record.missed;
+            connection.lose();
+        }
+        let mut steps = Steps { view: &self.view, admission: &self.admission, paid: true, show };
+        match &record.what {
+            What::Accepted => {
+                connection.exchange = Some(Exchange::default());
+                steps.show(Event::accepted);
+            }
+            What::HeadRead(bytes) if bytes.is_empty() => connection.end(Side::Client),
+            What::HeadRead(bytes) => connection.take_request(bytes, &mut steps),
+            What::HeadWritten(bytes) => connection.take_response(bytes, &mut steps),
+            What::Read(bytes, _) if bytes.is_empty() => connection.end(Side::Client),
+            What::Read(bytes, start) => connection.take_input(bytes, *start, record.at, &mut steps),
+            What::Written(bytes, start) => connection.take_output(bytes, *start, record.at, &mut steps),
+            What::Shutdown => connection.end(Side::Server),
+            What::Joined { members } => steps.show(|| Event::joined(*members)),
+            What::Broadcast { bytes, members, behind } => {
+                steps.show_frame(|| Event::broadcast(*members, *bytes, *behind));
+            }
+            What::Left { members } => steps.show(|| Event::left(*members)),
+            What::Ended(life) => {
+                let side = connection.first_end.unwrap_or(Side::Network);
+                steps.show(|| Event::tcp_closed(side));
+                if let Some(life) = life {
+                    steps.show(|| Event::life(*life));
+                }
+                self.connections.remove(&number);
+            }
+        }
+    }
+}
+
+/// Where the steps of a record go.
+struct Steps<'a> {
+    view: &'a View,
+    admission: &'a Admission,
+    /// Whether the record has room for one step more: the hook took room for the first.
+    paid: bool,
+    show: &'a mut dyn FnMut(Event),
+}
+
+impl Steps<'_> {
+    /// Takes the room for a step, if this second has it.
+    fn take_room(&mut self, is_frame: bool) -> bool {
+        std::mem::take(&mut self.paid) || self.view.take_room(is_frame)
+    }
+
+    /// Shows a step if there is room for it.
+    fn show(&mut self, event: impl FnOnce() -> Event) {
+        if self.take_room(false) {
+            (self.show)(event());
+        }
+    }
+
+    /// Shows a step that comes with a frame, if there is room for it.
+    fn show_frame(&mut self, event: impl FnOnce() -> Event) {
+        if self.take_room(true) {
+            (self.show)(event());
+        }
+    }
+}
+
+impl Connection {
+    /// Bytes were left out: what is half read makes no sense any more.
+    fn lose(&mut self) {
+        self.exchange = None;
+        self.incoming.lose();
+        self.outgoing.lose();
+        self.fragments = (0, 0);
+        self.pinged = None;
+    }
+
+    fn end(&mut self, side: Side) {
+        self.first_end.get_or_insert(side);
+    }
+
+    fn take_request(&mut self, bytes: &[u8], steps: &mut Steps<'_>) {
+        let Some(exchange) = &mut self.exchange else { return };
+        if exchange.request_shown || exchange.request.len() > MAX_HEAD_SIZE {
+            return;
+        }
+        exchange.request.extend_from_slice(bytes);
+        if let Some(length) = head_length(&exchange.request) {
+            exchange.request.truncate(length);
+            exchange.request_shown = true;
+            steps.show(|| Event::request(&exchange.request));
+        }
+    }
+
+    fn take_response(&mut self, bytes: &[u8], steps: &mut Steps<'_>) {
+        let Some(exchange) = &mut self.exchange else { return };
+        if exchange.response_shown || exchange.response.len() > MAX_HEAD_SIZE {
+            return;
+        }
+        exchange.response.extend_from_slice(bytes);
+        let Some(length) = head_length(&exchange.response) else { return };
+        exchange.response.truncate(length);
+        exchange.response_shown = true;
+        let status = status(&exchange.response);
+        if let Some(head) = parse_request(&exchange.request).filter(|_| exchange.request_shown) {
+            show_handshake(&head, status, steps);
+        }
+        match status {
+            101 => steps.show(|| Event::switching(&exchange.response)),
+            _ => steps.show(|| Event::response(&exchange.response)),
+        }
+    }
+
+    fn take_input(&mut self, mut bytes: &[u8], start: Start, at: Instant, steps: &mut Steps<'_>) {
+        self.incoming.begin(start);
+        if start == Start::Aligned {
+            self.fragments = (0, 0);
+        }
+        while self.incoming.in_step {
+            let Some((frame, rest)) = self.incoming.collector.next(bytes) else { return };
+            bytes = rest;
+            if !steps.take_room(true) {
+                self.incoming.lose();
+                return;
+            }
+            self.show_input(&frame, at, steps);
+        }
+    }
+
+    /// A frame from the client, and what it means.
+    fn show_input(&mut self, frame: &FrameView, at: Instant, steps: &mut Steps<'_>) {
+        let header = frame.parsed();
+        (steps.show)(Event::frame_in(frame.clone()));
+        match header.opcode {
+            0..=2 if self.fragments.0 > 0 || !header.fin => {
+                let (fragments, bytes) = (self.fragments.0 + 1, self.fragments.1 + header.payload_length);
+                steps.show_frame(|| Event::fragment(fragments, bytes));
+                self.fragments = if header.fin { (0, 0) } else { (fragments, bytes) };
+            }
+            8 => {
+                self.show_close(Side::Client, frame, steps);
+                // The bytes after a Close are discarded (RFC 6455 1.4).
+                self.incoming.lose();
+            }
+            9 => steps.show_frame(|| Event::ping(Side::Client)),
+            10 => {
+                let round_trip = self.pinged.take().map(|pinged| at.saturating_duration_since(pinged));
+                steps.show_frame(|| Event::pong(Side::Client, round_trip));
+            }
+            _ => {}
+        }
+    }
+
+    fn take_output(&mut self, mut bytes: &[u8], start: Start, at: Instant, steps: &mut Steps<'_>) {
+        self.outgoing.begin(start);
+        while self.outgoing.in_step {
+            let Some((frame, rest)) = self.outgoing.collector.next(bytes) else { return };
+            bytes = rest;
+            if !steps.take_room(true) {
+                self.outgoing.lose();
+                return;
+            }
+            self.show_output(&frame, at, steps);
+        }
+    }
+
+    /// A frame from the server, and what it means.
+    fn show_output(&mut self, frame: &FrameView, at: Instant, steps: &mut Steps<'_>) {
+        let show = |steps: &mut Steps<'_>| (steps.show)(Event::frame_out(frame.clone()));
+        match frame.parsed().opcode {
+            // The server's own Close is a decision first and a frame then, the answer to the client's is the reverse.
+            8 if self.closes == 0 => {
+                self.show_close(Side::Server, frame, steps);
+                show(steps);
+            }
+            8 => {
+                show(steps);
+                self.show_close(Side::Server, frame, steps);
+            }
+            9 => {
+                show(steps);
+                self.pinged = Some(at);
+                steps.show_frame(|| Event::ping(Side::Server));
+            }
+            10 => {
+                show(steps);
+                steps.show_frame(|| Event::pong(Side::Server, None));
+            }
+            _ => show(steps),
+        }
+    }
+
+    /// The first Close frame begins the closing handshake, the second ends it.
+    fn show_close(&mut self, by: Side, frame: &FrameView, steps: &mut Steps<'_>) {
+        self.closes += 1;
+        match self.closes {
+            1 => steps.show(|| Event::close(by, frame.close())),
+            2 => steps.show(|| Event::close_answer(by)),
+            _ => {}
+        }
+    }
+}
+
+/// The checks of an opening handshake and the computation of its accept value, as the server made them before it answered
+/// with this status. Where it answered for another reason, it made none.
+fn show_handshake(head: &Head, answered: u16, steps: &mut Steps<'_>) {
+    if !matches!(route(head.uri.path()), Ok(Route::Chat(_) | Route::Echo)) {
+        return;
+    }
+    let outcome = accept(head, steps.admission);
+    let status = outcome.as_ref().err().map_or(101, |refusal| refusal.status.as_u16());
+    if status != answered {
+        return;
+    }
+    for check in &CHECKS {
+        let passed = check.apply(head, steps.admission).is_ok();
+        steps.show(|| Event::check(check, check.sent.show(head), passed));
+        if !passed {
+            return;
+        }
+    }
+    if let Ok(accept) = outcome {
+        let computation = accept.computation().clone();
+        let nonce = decode_key(computation.key.as_bytes()).unwrap_or_default();
+        for event in Event::computation(computation, &nonce) {
+            steps.show(|| event);
+        }
+    }
+}

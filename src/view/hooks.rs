@@ -1,0 +1,327 @@
+//! The hooks: what the main path sees of the view.
+//!
+//! The rules: without a viewer, a hook costs one load of a flag; a hook never waits; what a second has no room for is left
+//! out and counted.
+
+use super::step::Step;
+use crate::client::Client;
+use crate::limits::{FRAME_STEPS_PER_SECOND, MOST_VIEWERS, RECORD_UNIT, STEPS_PER_SECOND, VIEWER_QUEUE};
+use bytes::Bytes;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc as queue;
+
+/// One thing that happened to one connection.
+#[derive(Debug)]
+pub struct Record {
+    /// The connection.
+    pub client: Arc<Client>,
+    /// Whether the client had a name by then.
+    pub named: bool,
+    /// When it happened.
+    pub at: Instant,
+    /// Records and steps left out before it, of all connections.
+    pub missed: u64,
+    /// What happened.
+    pub what: What,
+}
+
+/// What happened to a connection.
+#[derive(Debug)]
+pub enum What {
+    /// TCP was accepted.
+    Accepted,
+    /// Bytes of HTTP were read. None at all: the client ended its side of TCP.
+    HeadRead(Bytes),
+    /// Bytes of HTTP were written.
+    HeadWritten(Bytes),
+    /// Bytes of frames were read. None at all: the client ended its side of TCP.
+    Read(Bytes, Start),
+    /// Bytes of frames were written.
+    Written(Bytes, Start),
+    /// The server ended its side of TCP.
+    Shutdown,
+    /// The connection has its place in the room.
+    Joined {
+        /// Members now.
+        members: usize,
+    },
+    /// The client said something to the room.
+    Broadcast {
+        /// Bytes for each member.
+        bytes: usize,
+        /// Members now.
+        members: usize,
+        /// Members that have yet to take earlier bytes.
+        behind: usize,
+    },
+    /// The connection gave its place back.
+    Left {
+        /// Members that remain.
+        members: usize,
+    },
+    /// The connection is over.
+    Ended(Option<Life>),
+}
+
+/// Where the first byte of a record is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// It is the first of a frame, and the frame does not continue a message.
+    Aligned,
+    /// Unknown.
+    Anywhere,
+}
+
+impl Start {
+    /// Aligned if so.
+    pub fn aligned(aligned: bool) -> Self {
+        if aligned { Self::Aligned } else { Self::Anywhere }
+    }
+}
+
+/// What a WebSocket did in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Life {
+    /// Messages that the client sent.
+    pub messages: u64,
+    /// Bytes read after the handshake.
+    pub bytes_in: u64,
+    /// Bytes written after the handshake.
+    pub bytes_out: u64,
+    /// From the 101 to the end of TCP.
+    pub lasted: Duration,
+}
+
+/// What the view's thread receives.
+#[derive(Debug)]
+pub enum Told {
+    /// Something happened.
+    Record(Record),
+    /// A viewer arrived. It is first told who is in the room.
+    Viewer(Viewer, Vec<Arc<Client>>),
+    /// The server stops: all viewers are to be released.
+    End,
+}
+
+/// What a viewer receives.
+#[derive(Clone, Debug)]
+pub enum Shown {
+    /// A step.
+    Step(Arc<Step>),
+    /// At least this many steps were left out.
+    Missed(u64),
+}
+
+/// A viewer, as the view's thread knows it.
+#[derive(Debug)]
+pub struct Viewer {
+    /// The number of its own connection, whose steps it is not shown. None for the terminal.
+    pub number: Option<u64>,
+    /// Its queue.
+    pub queue: queue::Sender<Shown>,
+}
+
+/// The hooks. Clones are one and the same view.
+#[derive(Clone, Debug)]
+pub struct View(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    /// The viewers, the terminal included.
+    watching: AtomicUsize,
+    /// The viewers of `GET /lifecycle`.
+    viewers: AtomicUsize,
+    /// Steps that the current second has room for.
+    room: AtomicI64,
+    /// Records and steps left out so far.
+    missed: AtomicU64,
+    thread: Sender<Told>,
+}
+
+/// The steps of each second that frames can't use up: they come in floods.
+const RESERVED: i64 = (STEPS_PER_SECOND - FRAME_STEPS_PER_SECOND) as i64;
+
+impl View {
+    /// A view without viewers, and what its thread receives.
+    pub fn new() -> (Self, Receiver<Told>) {
+        let (thread, told) = mpsc::channel();
+        let (watching, viewers, missed) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicU64::new(0));
+        let room = AtomicI64::new(STEPS_PER_SECOND.into());
+        (Self(Arc::new(Inner { watching, viewers, room, missed, thread })), told)
+    }
+
+    /// Whether anybody watches.
+    pub fn is_watched(&self) -> bool {
+        self.0.watching.load(Relaxed) > 0
+    }
+
+    /// Viewers of `GET /lifecycle`.
+    pub fn viewers(&self) -> usize {
+        self.0.viewers.load(Relaxed)
+    }
+
+    /// Begins to watch. `number` is the viewer's own connection, None for the terminal; `present` are the members of the
+    /// room. Returns None if there are [`MOST_VIEWERS`] already.
+    pub fn watch(&self, number: Option<u64>, present: Vec<Arc<Client>>) -> Option<Watch> {
+        let (queue, shown) = queue::channel(VIEWER_QUEUE);
+        let viewers = usize::from(number.is_some());
+        if self.0.viewers.fetch_add(viewers, Relaxed) >= MOST_VIEWERS && number.is_some() {
+            self.0.viewers.fetch_sub(viewers, Relaxed);
+            return None;
+        }
+        self.0.watching.fetch_add(1, Relaxed);
+        // An error means that the thread has ended; then the queue ends too.
+        let _ = self.0.thread.send(Told::Viewer(Viewer { number, queue }, present));
+        Some(Watch { view: self.clone(), viewers, shown })
+    }
+
+    /// Releases all viewers, and ends the thread.
+    pub fn end(&self) {
+        let _ = self.0.thread.send(Told::End);
+    }
+
+    /// TCP was accepted.
+    pub fn accepted(&self, client: &Arc<Client>) {
+        self.tell(client, 0, 0, || What::Accepted);
+    }
+
+    /// Bytes of HTTP were read.
+    pub fn head_read(&self, client: &Arc<Client>, bytes: &[u8]) {
+        self.tell(client, 0, bytes.len(), || What::HeadRead(Bytes::copy_from_slice(bytes)));
+    }
+
+    /// Bytes of HTTP were written.
+    pub fn head_written(&self, client: &Arc<Client>, bytes: &[u8]) {
+        self.tell(client, 0, bytes.len(), || What::HeadWritten(Bytes::copy_from_slice(bytes)));
+    }
+
+    /// Bytes of frames were read. None at all: the client ended its side of TCP.
+    pub fn read(&self, client: &Arc<Client>, bytes: &[u8], start: Start) {
+        let reserved = if bytes.is_empty() { 0 } else { RESERVED };
+        self.tell(client, reserved, bytes.len(), || What::Read(Bytes::copy_from_slice(bytes), start));
+    }
+
+    /// Bytes of frames were written.
+    pub fn wrote(&self, client: &Arc<Client>, bytes: &[u8], start: impl FnOnce() -> Start) {
+        self.tell(client, RESERVED, bytes.len(), || What::Written(Bytes::copy_from_slice(bytes), start()));
+    }
+
+    /// A turn's batch, copied once for all members, if it is to be shown.
+    pub fn batch(&self, batch: &[u8]) -> Option<Bytes> {
+        if !self.is_watched() || !self.has_room(RESERVED) {
+            return None;
+        }
+        self.charge(batch.len());
+        Some(Bytes::copy_from_slice(batch))
+    }
+
+    /// A part of a turn's batch was written: whole frames, except perhaps for the last.
+    pub fn wrote_batch(&self, client: &Arc<Client>, part: Bytes) {
+        self.tell(client, RESERVED, 0, || What::Written(part, Start::Aligned));
+    }
+
+    /// The server ended its side of TCP.
+    pub fn shutdown(&self, client: &Arc<Client>) {
+        self.tell(client, 0, 0, || What::Shutdown);
+    }
+
+    /// The connection has its place in the room.
+    pub fn joined(&self, client: &Arc<Client>, members: impl FnOnce() -> usize) {
+        self.tell(client, 0, 0, || What::Joined { members: members() });
+    }
+
+    /// The client says `bytes` to the room. `counts` are the members, and those of them that are behind.
+    pub fn broadcast(&self, client: &Arc<Client>, bytes: usize, counts: impl FnOnce() -> (usize, usize)) {
+        self.tell(client, RESERVED, 0, || {
+            let (members, behind) = counts();
+            What::Broadcast { bytes, members, behind }
+        });
+    }
+
+    /// The connection gave its place back.
+    pub fn left(&self, client: &Arc<Client>, members: impl FnOnce() -> usize) {
+        self.tell(client, 0, 0, || What::Left { members: members() });
+    }
+
+    /// The connection is over. `life` is what it did as a WebSocket.
+    pub fn ended(&self, client: &Arc<Client>, life: Option<Life>) {
+        self.tell(client, 0, 0, || What::Ended(life));
+    }
+
+    fn tell(&self, client: &Arc<Client>, reserved: i64, bytes: usize, what: impl FnOnce() -> What) {
+        if self.is_watched() {
+            self.tell_thread(client, reserved, bytes, what);
+        }
+    }
+
+    #[cold]
+    fn tell_thread(&self, client: &Arc<Client>, reserved: i64, bytes: usize, what: impl FnOnce() -> What) {
+        if !self.has_room(reserved) {
+            return;
+        }
+        self.charge(bytes);
+        let (client, named) = (Arc::clone(client), !client.name().is_empty());
+        let record = Record { client, named, at: Instant::now(), missed: self.missed(), what: what() };
+        // An error means that the thread has ended: nobody watches any more.
+        let _ = self.0.thread.send(Told::Record(record));
+    }
+
+    /// Takes the room of one step, and more for many bytes. This bounds what waits for the thread.
+    fn charge(&self, bytes: usize) {
+        let steps = 1 + i64::try_from(bytes / RECORD_UNIT).unwrap_or(i64::MAX - 1);
+        self.0.room.fetch_sub(steps, Relaxed);
+    }
+
+    /// Whether this second has room for more than the reserved steps. If not, counts one step as missed.
+    fn has_room(&self, reserved: i64) -> bool {
+        let room = self.0.room.load(Relaxed) > reserved;
+        if !room {
+            self.miss(1);
+        }
+        room
+    }
+
+    /// Takes the room for one step; for a frame's, only what is not reserved. If there is none, counts one step as missed.
+    pub fn take_room(&self, is_frame: bool) -> bool {
+        let room = self.has_room(if is_frame { RESERVED } else { 0 });
+        if room {
+            self.0.room.fetch_sub(1, Relaxed);
+        }
+        room
+    }
+
+    /// Counts steps that were left out.
+    pub fn miss(&self, steps: u64) {
+        self.0.missed.fetch_add(steps, Relaxed);
+    }
+
+    /// Records and steps left out so far.
+    pub fn missed(&self) -> u64 {
+        self.0.missed.load(Relaxed)
+    }
+
+    /// Begins another second.
+    pub fn renew_room(&self) {
+        self.0.room.store(STEPS_PER_SECOND.into(), Relaxed);
+    }
+}
+
+/// A viewer's end of the watch. Dropping it ends the watch.
+#[derive(Debug)]
+pub struct Watch {
+    view: View,
+    /// 1, or 0 for the terminal.
+    viewers: usize,
+    /// What the viewer is shown.
+    pub shown: queue::Receiver<Shown>,
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.view.0.watching.fetch_sub(1, Relaxed);
+        self.view.0.viewers.fetch_sub(self.viewers, Relaxed);
+    }
+}
