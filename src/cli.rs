@@ -51,10 +51,15 @@ static LIMITS: [LimitOption; 4] = Limits::OPTIONS;
 fn options() -> Vec<Opt> {
     let value = |name, value, help: &str, set| Opt { name, value, help: help.into(), set: Set::Value(set) };
     let mut options = vec![
-        value("host", "ADDR", "address to listen on; may be repeated [default: 127.0.0.1 and ::1]", |arguments, text| {
-            arguments.hosts.push(parse(text)?);
-            Ok(())
-        }),
+        value(
+            "host",
+            "ADDR",
+            "address to listen on; may be repeated [default: 127.0.0.1 and ::1]",
+            |arguments, text| {
+                arguments.hosts.push(parse(text)?);
+                Ok(())
+            },
+        ),
         value("port", "N", "0 picks a free port; the printed URL tells which [default: 8000]", |arguments, text| {
             arguments.port = number(text, 0..=u16::MAX)?;
             Ok(())
@@ -174,8 +179,9 @@ impl Opt {
         let set = match &self.set {
             Set::Flag(_) => Ok(()),
             Set::Value(set) => set(arguments, &text),
-            Set::Limit(limit) => number(&text, limit.range.clone())
-                .map(|number| (limit.set)(&mut arguments.options.limits, number)),
+            Set::Limit(limit) => {
+                number(&text, limit.range.clone()).map(|number| (limit.set)(&mut arguments.options.limits, number))
+            }
         };
         set.map_err(|error| format!("--{} {text}: {error}", self.name).into())
     }

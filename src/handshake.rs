@@ -30,6 +30,9 @@ pub const GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 /// The length of a decoded `Sec-WebSocket-Key` in bytes (RFC 6455 4.1, item 7).
 pub const KEY_LENGTH: usize = 16;
 
+/// The section of the rule for `Sec-WebSocket-Key`, and the rule.
+pub const KEY_RULE: (&str, &str) = ("RFC 6455 4.2.1, item 5", "one Sec-WebSocket-Key, base64 of 16 bytes");
+
 /// Standard base64. 16 bytes leave four unused bits in the last character; clients may set them.
 const BASE64: GeneralPurpose =
     GeneralPurpose::new(&STANDARD, GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true));
@@ -104,8 +107,8 @@ pub static CHECKS: [Check; 9] = [
     },
     Check {
         label: "Sec-WebSocket-Key of 16 bytes",
-        rfc: "RFC 6455 4.2.1, item 5",
-        requires: "one Sec-WebSocket-Key, base64 of 16 bytes",
+        rfc: KEY_RULE.0,
+        requires: KEY_RULE.1,
         sent: Sent::Fields(&["sec-websocket-key"]),
         answer: (StatusCode::BAD_REQUEST, &[]),
         holds: |head, _| {

@@ -8,7 +8,7 @@ use std::io::{self, ErrorKind, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::process::ExitCode;
 use switchboard::escape::hex;
-use switchboard::handshake::{Computation, GUID, decode_key};
+use switchboard::handshake::{Computation, GUID, KEY_RULE, decode_key};
 use switchboard::limits::{Limits, MOST_CONNECTIONS, OTHER_OPEN_FILES};
 use switchboard::server::serve;
 use tokio::net::TcpListener;
@@ -36,7 +36,10 @@ fn print(text: &str) -> io::Result<()> {
 
 /// The computation of `Sec-WebSocket-Accept` (RFC 6455 4.2.2, item 5.4), or what is wrong with the key.
 fn explain_key(key: &str) -> Result<String, String> {
-    let nonce = decode_key(key.as_bytes()).map_err(|fault| format!("{fault} (RFC 6455 4.2.1, item 5)"))?;
+    let nonce = decode_key(key.as_bytes()).map_err(|fault| {
+        let (section, rule) = KEY_RULE;
+        format!("{fault} ({section}: {rule})")
+    })?;
     let Computation { key, joined, digest, value } = Computation::of(key);
     Ok(format!(
         "key          {key}\n\

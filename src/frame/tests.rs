@@ -9,7 +9,7 @@ use std::io::Cursor;
 pub const LIMIT: usize = 300;
 
 /// The masking key of RFC 6455 5.7.
-const KEY: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
+pub const KEY: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 
 /// One frame as a client sends it. `first` is FIN, RSV and opcode.
 pub fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
@@ -81,7 +81,7 @@ pub fn split<'a>(stream: &'a [u8], cuts: &[Index]) -> Vec<&'a [u8]> {
     ends.into_iter().map(piece).collect()
 }
 
-fn tungstenite_reads(frame: &[u8]) -> (FrameHeader, usize) {
+pub fn tungstenite_reads(frame: &[u8]) -> (FrameHeader, usize) {
     let mut cursor = Cursor::new(frame);
     let (header, length) = FrameHeader::parse(&mut cursor).unwrap().unwrap();
     let whole = cursor.position() + length;
@@ -116,7 +116,7 @@ proptest! {
         let stream = frames.concat();
         let (mut walk, mut at) = (Frames::new(LIMIT), 0);
         for piece in split(&stream, &cuts) {
-            prop_assert_eq!(walk.advance(piece), (piece.len(), Stop::Nowhere));
+            prop_assert_eq!(walk.advance(piece), (piece.len(), Reached::End));
             let start = at;
             at += piece.len();
             prop_assert_eq!(walk.between_messages(), offsets.contains(&at));
@@ -135,12 +135,12 @@ fn a_header_that_breaks_a_rule_is_not_handed_on() {
     let failure =
         Failure::new(CloseCode::Size, "a message of 18446744073709551615 bytes, the limit is 300, RFC 6455 10.4");
     let stream = [&good[..], &huge, b"payload"].concat();
-    assert_eq!(walk.advance(&stream), (good.len(), Stop::At(failure.clone())));
+    assert_eq!(walk.advance(&stream), (good.len(), Reached::Fault(failure.clone())));
 
     let mut walk = Frames::new(LIMIT);
     let (last, rest) = huge.split_last().unwrap();
-    assert_eq!(walk.advance(rest), (rest.len(), Stop::Nowhere));
-    assert_eq!(walk.advance(&[*last, 0]), (0, Stop::At(failure)));
+    assert_eq!(walk.advance(rest), (rest.len(), Reached::End));
+    assert_eq!(walk.advance(&[*last, 0]), (0, Reached::Fault(failure)));
 }
 
 #[test]
@@ -148,14 +148,14 @@ fn the_walk_stops_behind_a_close_and_knows_its_code() {
     let close = masked(0x88, b"\x03\xe9bye");
     let stream = [&close[..], &masked(0x81, b"late")].concat();
     let mut walk = Frames::new(LIMIT);
-    assert_eq!(walk.advance(&stream), (close.len(), Stop::AfterClose));
+    assert_eq!(walk.advance(&stream), (close.len(), Reached::Close));
     assert_eq!(walk.close_code(), Some(1001));
 
     let mut walk = Frames::new(LIMIT);
     for byte in &close[..close.len() - 1] {
-        assert_eq!(walk.advance(&[*byte]), (1, Stop::Nowhere));
+        assert_eq!(walk.advance(&[*byte]), (1, Reached::End));
     }
-    assert_eq!(walk.advance(&close[close.len() - 1..]), (1, Stop::AfterClose));
+    assert_eq!(walk.advance(&close[close.len() - 1..]), (1, Reached::Close));
     assert_eq!(walk.close_code(), Some(1001));
 }
 
@@ -163,7 +163,7 @@ fn the_walk_stops_behind_a_close_and_knows_its_code() {
 fn a_close_without_two_bytes_has_no_code() {
     for payload in [&b""[..], b"\x03"] {
         let (mut walk, close) = (Frames::new(LIMIT), masked(0x88, payload));
-        assert_eq!(walk.advance(&close), (close.len(), Stop::AfterClose));
+        assert_eq!(walk.advance(&close), (close.len(), Reached::Close));
         assert_eq!(walk.close_code(), None);
     }
 }
@@ -195,84 +195,6 @@ fn an_encoded_frame_is_read_back_by_tungstenite_at_every_length_of_length() {
         // What follows is not looked at.
         let stream = frame.iter().copied().chain([0xff; 20]);
         assert_eq!(length_on_wire(stream), frame.len() as u64, "{length}");
-    }
-}
-
-/// What a spectator sees of a stream.
-fn seen(pieces: &[&[u8]]) -> Vec<FrameView> {
-    let (mut spectator, mut views) = (Spectator::default(), Vec::new());
-    for piece in pieces {
-        spectator.see(piece, |view| views.push(view));
-    }
-    views
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(200))]
-
-    #[test]
-    fn a_spectator_sees_each_frame_once_however_the_stream_is_split(
-        frames in valid_frames(),
-        cuts in cuts(),
-    ) {
-        let views = seen(&split(&frames.concat(), &cuts));
-        prop_assert_eq!(views.len(), frames.len());
-        for (view, frame) in views.iter().zip(&frames) {
-            let (header, whole) = tungstenite_reads(frame);
-            let (head, payload) = frame.split_at(view.header().len());
-            let shown = &payload[..payload.len().min(SHOWN_PAYLOAD)];
-            prop_assert_eq!(view.header(), head);
-            prop_assert_eq!(view.length(), (whole - head.len()) as u64);
-            prop_assert_eq!(view.is_final(), header.is_final);
-            prop_assert_eq!(view.opcode(), u8::from(header.opcode));
-            prop_assert_eq!(view.masking_key(), Some(KEY));
-            prop_assert_eq!(view.masked(), shown);
-            prop_assert_eq!(masked(frame[0], view.payload()), masked_prefix(frame, shown));
-        }
-    }
-}
-
-/// A frame with this first byte and so much of the other's masked payload.
-fn masked_prefix(frame: &[u8], shown: &[u8]) -> Vec<u8> {
-    [&claim(frame[0], shown.len() as u64), shown].concat()
-}
-
-#[test]
-fn a_frame_is_shown_in_words() {
-    let shown = |frame: &[u8]| {
-        let views = seen(&[frame]);
-        assert_eq!(views.len(), 1);
-        views[0].to_string()
-    };
-    assert_eq!(shown(b"\x81\x05Hello"), "text of 5 bytes: \"Hello\"");
-    assert_eq!(shown(&masked(0x01, b"Hel\x1b")), r#"text of 4 bytes, more to come: "Hel\u{1b}""#);
-    assert_eq!(shown(&masked(0x80, b"lo")), "continuation of 2 bytes: \"lo\"");
-    assert_eq!(shown(&masked(0x82, &[b'x'; 49])), format!("binary of 49 bytes: \"{}…\"", "x".repeat(48)));
-    assert_eq!(shown(&masked(0x82, &[b'x'; 48])), format!("binary of 48 bytes: \"{}\"", "x".repeat(48)));
-    assert_eq!(shown(&masked(0x88, b"\x03\xe8bye\n")), r#"close of 6 bytes: "1000 bye\n""#);
-    assert_eq!(shown(&masked(0x88, b"")), "close of 0 bytes: \"\"");
-    assert_eq!(shown(&masked(0x89, b"")), "ping of 0 bytes: \"\"");
-    assert_eq!(shown(&masked(0x8a, b"p")), "pong of 1 byte: \"p\"");
-    assert_eq!(shown(&masked(0x83, b"")), "reserved of 0 bytes: \"\"");
-}
-
-#[test]
-fn the_fields_of_a_frame_are_named_as_in_rfc_6455_5_2() {
-    let fields = |frame: &[u8]| {
-        let fields = seen(&[frame]).remove(0).fields().into_iter();
-        fields.map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("; ")
-    };
-    assert_eq!(
-        fields(b"\x81\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58"),
-        "header=81 85 37 fa 21 3d; fin=1; rsv=000; opcode=1; name=text; mask=1; length=5; form=7; \
-         masking-key=37 fa 21 3d; masked=7f 9f 4d 51 58; payload=48 65 6c 6c 6f; text=Hello"
-    );
-    assert_eq!(
-        fields(b"\x31\x01x"),
-        "header=31 01; fin=0; rsv=011; opcode=1; name=text; mask=0; length=1; form=7; payload=78; text=x"
-    );
-    for (length, form) in [(125, 7), (126, 16), (65535, 16), (65536, 64)] {
-        assert_eq!(seen(&[&masked(0x82, &vec![0; length])])[0].length_form(), form);
     }
 }
 

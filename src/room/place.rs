@@ -1,7 +1,7 @@
 //! A member's place in the room's stream of bytes, and which side writes to its socket: the turn, or the member's task.
 
-use super::log::Log;
 use super::Left;
+use super::log::Log;
 use crate::client::Client;
 use crate::limits::MAX_PENDING;
 use crate::protocol::output::Output;

@@ -91,7 +91,9 @@ impl Shared {
     /// is too much.
     pub fn permit(&self) -> Option<(OwnedSemaphorePermit, bool)> {
         let take = |permits: &Arc<Semaphore>| Arc::clone(permits).try_acquire_owned().ok();
-        take(&self.places).map(|permit| (permit, false)).or_else(|| take(&self.full_answers).map(|permit| (permit, true)))
+        take(&self.places)
+            .map(|permit| (permit, false))
+            .or_else(|| take(&self.full_answers).map(|permit| (permit, true)))
     }
 
     /// Waits until every connection has ended. Viewers see the others out, and are then released.

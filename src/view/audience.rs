@@ -49,15 +49,22 @@ impl Audience {
                 told.recv_timeout((second + Duration::from_secs(1)).saturating_duration_since(Instant::now()))
             };
             match next {
-                Ok(Told::Record(record)) => self.take(&record),
-                Ok(Told::Viewer(viewer, present)) => self.admit(viewer, &present),
                 Ok(Told::End) | Err(RecvTimeoutError::Disconnected) => return,
+                Ok(told) => self.hear(told),
                 Err(RecvTimeoutError::Timeout) => {}
             }
             if second.elapsed() >= Duration::from_secs(1) {
                 second = Instant::now();
                 self.begin_second();
             }
+        }
+    }
+
+    fn hear(&mut self, told: Told) {
+        match told {
+            Told::Record(record) => self.take(&record),
+            Told::Viewer(viewer, present) => self.admit(viewer, &present),
+            Told::End => self.seats.clear(),
         }
     }
 
@@ -124,3 +131,7 @@ impl Seat {
         }
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+pub(crate) mod tests;

@@ -326,3 +326,7 @@ fn show_handshake(head: &Head, answered: u16, steps: &mut Steps<'_>) {
         }
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;

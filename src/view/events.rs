@@ -97,10 +97,15 @@ fn text(step: &Step) -> String {
 mod tests {
     use super::*;
     use crate::limits::{FRAME_STEPS_PER_SECOND, STEPS_PER_SECOND};
-    use crate::view::lifecycle::Event;
+    use crate::view::audience::tests::{Hall, client};
+    use crate::view::step::Event;
     use std::future::poll_fn;
+    use std::sync::OnceLock;
     use std::task::Waker;
+    use std::time::Duration;
     use tokio::runtime::{Builder, Runtime};
+
+    const GREETING: &str = ": what happens on this server, step by step\nretry: 2000\n\n";
 
     /// The heartbeat needs a clock.
     fn clock() -> Runtime {
@@ -122,57 +127,68 @@ mod tests {
 
     #[test]
     fn a_step_is_an_event_with_a_line_to_read_and_lines_to_parse() {
-        let elapsed = Some(std::time::Duration::from_micros(1_234_567));
-        let step = |client_id, elapsed, event| Step { id: 7, connection: 3, client_id, elapsed, event };
+        let step = |id: Option<i64>, event| {
+            let client = client(3);
+            id.map(|id| client.name_chat(id));
+            let elapsed = Duration::from_micros(1_234_567);
+            text(&Step { id: 7, client, named: true, elapsed, event, text: OnceLock::new() })
+        };
         assert_eq!(
-            event(&step(Some(-1), elapsed, Event::Joined { members: 2 })),
-            "id: 7\nevent: loop\ndata: #3 client -1 +1234.567 ms  joined the list, 2 there now (RFC 6455 4.2.2: OPEN)\n\
+            step(Some(-1), Event::joined(2)),
+            "id: 7\nevent: loop\n\
+             data: #3 Client #-1 +1234.567 ms  joined the list, 2 there now (RFC 6455 4.2.2: OPEN)\n\
              data: step: joined\ndata: connection: 3\ndata: client: -1\ndata: ms: 1234.567\n\
              data: rfc: RFC 6455 4.2.2: OPEN\ndata: members: 2\n\n"
         );
-        // A head's line ends would end the event's.
+        // A line end inside a head is escaped: it would end the event's line.
         assert_eq!(
-            event(&step(None, None, Event::Request(b"GET / HTTP/1.1\r\n\r\n\n\"".to_vec()))),
-            "id: 7\nevent: http\ndata: #3  request, as it stood on the wire (RFC 6455 4.1)\n\
-             data: step: request\ndata: connection: 3\ndata: rfc: RFC 6455 4.1\n\
-             data: bytes: GET / HTTP/1.1\\r\\n\\r\\n\\n\\\"\n\n"
+            step(None, Event::request(b"GET / HTTP/1.1\r\nHost: \"\r\n\r\n")),
+            "id: 7\nevent: http\ndata: #3 +1234.567 ms  request, as it was on the wire (RFC 6455 4.1)\n\
+             data: step: request\ndata: connection: 3\ndata: ms: 1234.567\ndata: rfc: RFC 6455 4.1\n\
+             data: bytes: GET / HTTP/1.1\\r\\nHost: \\\"\\r\\n\\r\\n\n\n"
         );
     }
 
     #[test]
-    fn a_viewer_is_greeted_sees_the_others_steps_and_is_forgotten() {
+    fn a_viewer_is_greeted_sees_the_others_steps_and_is_released() {
         let clock = clock();
         let _clock = clock.enter();
-        let lifecycle = Arc::new(Lifecycle::default());
-        let mut events = Events::watch(&lifecycle, 5);
-        assert_eq!(ready(&mut events), ": what happens on this server, step by step\nretry: 2000\n\n");
+        let mut hall = Hall::new();
+        let mut events = Events::new(hall.watch());
+        assert_eq!(ready(&mut events), GREETING);
         assert_eq!(next(&mut events), Poll::Pending);
-        lifecycle.step(5, || Event::Accepted);
-        assert_eq!(next(&mut events), Poll::Pending, "its own are not shown");
-        lifecycle.step(6, || Event::Accepted);
-        assert!(ready(&mut events).contains("data: #6  TCP accepted"));
-        assert_eq!(lifecycle.viewers(), 1);
+        hall.view.accepted(&client(9));
+        hall.hear();
+        assert_eq!(next(&mut events), Poll::Pending, "its own steps are not shown");
+        hall.view.accepted(&client(6));
+        hall.hear();
+        assert!(ready(&mut events).contains("data: #6 +"));
+        assert_eq!(hall.view.viewers(), 1);
         drop(events);
-        assert_eq!(lifecycle.viewers(), 0);
-        let mut events = Events::watch(&lifecycle, 5);
-        lifecycle.end();
+        assert_eq!(hall.view.viewers(), 0);
+        let mut events = Events::new(hall.watch());
+        hall.view.end();
+        hall.hear();
         ready(&mut events);
         assert_eq!(next(&mut events), Poll::Ready(None));
     }
 
     #[test]
-    fn who_has_caught_up_is_told_what_he_missed_without_waiting_for_the_next_step() {
+    fn missed_steps_are_told_with_the_next_second() {
         let clock = clock();
         let _clock = clock.enter();
-        let lifecycle = Arc::new(Lifecycle::default());
-        let mut events = Events::watch(&lifecycle, 5);
+        let mut hall = Hall::new();
+        let mut events = Events::new(hall.watch());
         ready(&mut events);
         for _ in 0..STEPS_PER_SECOND {
-            lifecycle.frame_step(6, || Event::Accepted);
+            hall.view.broadcast(&client(6), 1, || (1, 0));
         }
+        hall.hear();
         for _ in 0..FRAME_STEPS_PER_SECOND {
             ready(&mut events);
         }
+        assert_eq!(next(&mut events), Poll::Pending);
+        hall.begin_second();
         let missed = STEPS_PER_SECOND - FRAME_STEPS_PER_SECOND;
         let told = format!("event: missed\ndata: at least {missed} steps left out\ndata: steps: {missed}\n\n");
         assert_eq!(ready(&mut events), told);
@@ -180,9 +196,10 @@ mod tests {
     }
 
     #[test]
-    fn where_nothing_happens_it_says_so_now_and_then() {
+    fn a_heartbeat_comes_only_into_silence() {
         clock().block_on(async {
-            let mut events = Events::watch(&Arc::new(Lifecycle::default()), 5);
+            let mut hall = Hall::new();
+            let mut events = Events::new(hall.watch());
             ready(&mut events);
             assert_eq!(next(&mut events), Poll::Pending);
             assert_eq!(events.heartbeat.period(), HEARTBEAT);
@@ -190,6 +207,13 @@ mod tests {
             let frame = poll_fn(|context| Pin::new(&mut events).poll_frame(context)).await;
             let data = frame.map(|Ok(frame)| frame.into_data());
             assert_eq!(data.expect("a heartbeat").expect("data"), ": nothing happens\n\n");
+            assert_eq!(next(&mut events), Poll::Pending);
+            // A step that comes when a heartbeat is due puts it off.
+            events.heartbeat.reset_immediately();
+            hall.view.accepted(&client(6));
+            hall.hear();
+            assert!(ready(&mut events).contains("accepted"));
+            tokio::task::yield_now().await;
             assert_eq!(next(&mut events), Poll::Pending);
         });
     }

@@ -149,3 +149,7 @@ impl FrameCollector {
         FrameView { payload: mask(&wire.payload, wire.masking_key().unwrap_or_default()), ..wire }
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+pub(crate) mod tests;

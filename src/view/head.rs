@@ -101,3 +101,53 @@ fn hidden_value(line: &[u8]) -> Option<(usize, usize)> {
         (_, None) => Some((0, end)).filter(|(_, end)| *end > 0),
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_head_ends_with_an_empty_line() {
+        assert_eq!(head_length(b"GET / HTTP/1.1\r\nA: b\r\n\r\nmore"), Some(24));
+        assert_eq!(head_length(b"GET / HTTP/1.1\nA: b\n\nmore"), Some(21));
+        assert_eq!(head_length(b"GET / HTTP/1.1\r\nA: b\r\n\r"), None);
+        assert_eq!(head_length(b""), None);
+    }
+
+    #[test]
+    fn a_request_is_parsed_as_hyper_does() {
+        let head = parse_request(b"GET /ws/1?a HTTP/1.1\r\nHost:h\r\nUPGRADE: a \r\nUpgrade: b\r\n\r\n").unwrap();
+        assert_eq!((head.method.as_str(), head.uri.path(), head.version), ("GET", "/ws/1", Version::HTTP_11));
+        let values: Vec<_> = head.headers.get_all("upgrade").iter().map(|value| value.to_str().unwrap()).collect();
+        assert_eq!((values, head.headers.len()), (vec!["a", "b"], 3));
+        assert_eq!(parse_request(b"GET / HTTP/1.0\r\n\r\n").unwrap().version, Version::HTTP_10);
+        assert!(parse_request(b"GET\r\n\r\n").is_none());
+        assert!(parse_request(b"GET / HTTP/1.1\r\nno colon\r\n\r\n").is_none());
+        assert!(parse_request(b"").is_none());
+    }
+
+    #[test]
+    fn the_status_is_the_second_word() {
+        assert_eq!(status(b"HTTP/1.1 101 Switching Protocols\r\n\r\n"), 101);
+        assert_eq!(status(b"HTTP/1.1"), 0);
+    }
+
+    #[test]
+    fn only_the_handshakes_values_are_shown() {
+        let shown = |head: &str| String::from_utf8(visible_head(head.as_bytes())).unwrap();
+        let head = "GET /ws/1?a=b?c HTTP/1.1\r\nHOST: h\r\nUpgrade:websocket\r\nCookie: a\r\nX:b\r\nEmpty:\r\n\r\nbody";
+        let hidden = "GET /ws/1?... HTTP/1.1\r\nHOST: h\r\nUpgrade:websocket\r\nCookie: ...\r\nX:...\r\nEmpty:\r\n\r\n";
+        assert_eq!(shown(head), hidden);
+        assert_eq!(shown("GET http://u:p@h/ HTTP/1.1\r\n\r\n"), "GET ... HTTP/1.1\r\n\r\n");
+        assert_eq!(shown("CONNECT u:p@h HTTP/1.1\r\n\r\n"), "CONNECT ... HTTP/1.1\r\n\r\n");
+        assert_eq!(shown("GET /#a HTTP/1.1\r\n\r\n"), "GET /#... HTTP/1.1\r\n\r\n");
+        assert_eq!(shown("GET /?a\r\n\r\n"), "GET /?...\r\n\r\n");
+        assert_eq!(shown("GET\r\n\r\n"), "GET\r\n\r\n");
+        assert_eq!(shown("HTTP/1.1 404 What?\r\nServer: x\r\n\r\n"), "HTTP/1.1 404 What?\r\nServer: ...\r\n\r\n");
+        // Not quite header lines, and a head that is cut off.
+        let odd = "GET / HTTP/1.1\r\nHost : a\r\n Host: a\r\n folded\r\n: a\r\nnameless\r\nCookie: a";
+        let hidden = "GET / HTTP/1.1\r\nHost : ...\r\n Host: ...\r\n...\r\n: ...\r\n...\r\nCookie: ...";
+        assert_eq!(shown(odd), hidden);
+    }
+}

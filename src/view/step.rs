@@ -7,7 +7,7 @@ use super::head::{status, visible_head};
 use super::hooks::Life;
 use crate::client::Client;
 use crate::escape::{count, escape, hex};
-use crate::handshake::{Check, Computation};
+use crate::handshake::{Check, Computation, KEY_RULE};
 use std::fmt::{self, Display, Formatter};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -192,7 +192,7 @@ impl Event {
         [
             step(
                 "key",
-                "RFC 6455 4.2.1, item 5",
+                KEY_RULE.0,
                 format!("key {key}: 16 bytes {nonce}"),
                 vec![("key", key.clone()), ("bytes", nonce.clone())],
             )

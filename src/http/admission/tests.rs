@@ -15,7 +15,7 @@ fn admission(allowed: &[&str]) -> Admission {
 }
 
 #[test]
-fn a_host_must_be_a_loopback_name_where_only_loopback_is_listened_on() {
+fn listening_on_loopback_alone_requires_a_loopback_host() {
     for host in [
         "localhost",
         "LOCALHOST:8000",
@@ -32,12 +32,12 @@ fn a_host_must_be_a_loopback_name_where_only_loopback_is_listened_on() {
         ["evil.example", "evil.example:8000", "localhost.evil.example", "notlocalhost", "128.0.0.1", "[::2]", "::1", ""]
     {
         let refusal = admission(&[]).check_host(&headers(host, &[])).unwrap_err();
-        assert_eq!((refusal.status.as_u16(), refusal.sent), (421, format!("host: {host}")));
+        assert_eq!((refusal.status.as_u16(), refusal.sent), (421, Sent::Fields(&["host"])), "{host}");
     }
 }
 
 #[test]
-fn any_host_may_be_meant_where_more_than_loopback_is_listened_on() {
+fn listening_on_more_than_loopback_takes_any_host() {
     let open = Admission::default();
     assert_eq!(open.check_host(&headers("chat.example", &[])), Ok(()));
 }
@@ -51,28 +51,28 @@ fn the_host_of_an_allowed_origin_is_allowed() {
 }
 
 #[test]
-fn without_a_host_another_rule_answers() {
+fn a_missing_host_is_left_to_another_rule() {
     assert_eq!(admission(&[]).check_host(&HeaderMap::new()), Ok(()));
 }
 
 #[test]
-fn the_page_of_this_server_is_let_in_whatever_its_scheme() {
+fn the_servers_own_page_is_allowed_with_any_scheme() {
     for (host, origin) in [
         ("localhost:8000", "http://localhost:8000"),
         ("chat.example", "https://chat.example"),
         ("Chat.example", "https://chat.Example"),
     ] {
-        assert_eq!(admission(&[]).check_origin(&headers(host, &[origin])), Ok(()));
+        assert!(admission(&[]).allows_origin(&headers(host, &[origin])));
     }
 }
 
 #[test]
-fn no_origin_is_not_a_browser() {
-    assert_eq!(admission(&[]).check_origin(&headers("localhost", &[])), Ok(()));
+fn no_origin_is_allowed() {
+    assert!(admission(&[]).allows_origin(&headers("localhost", &[])));
 }
 
 #[test]
-fn a_page_of_another_origin_is_refused_with_both_values() {
+fn other_origins_are_refused() {
     for origin in [
         "http://localhost:8001",
         "http://localhost",
@@ -82,34 +82,31 @@ fn a_page_of_another_origin_is_refused_with_both_values() {
         "file://localhost:8000",
         "",
     ] {
-        let refusal = admission(&["https://chat.example"]).check_origin(&headers("localhost:8000", &[origin]));
-        let refusal = refusal.unwrap_err();
-        assert_eq!(refusal.status.as_u16(), 403);
-        assert_eq!(refusal.sent, format!("origin: {origin}, host: localhost:8000"));
-        assert!(refusal.fault.contains("--allow-origin"));
+        let allows = admission(&["https://chat.example"]).allows_origin(&headers("localhost:8000", &[origin]));
+        assert!(!allows, "{origin}");
     }
 }
 
 #[test]
-fn two_origins_are_none() {
+fn two_origins_are_refused() {
     let headers = headers("localhost:8000", &["http://localhost:8000", "http://localhost:8000"]);
-    assert!(admission(&[]).check_origin(&headers).is_err());
+    assert!(!admission(&[]).allows_origin(&headers));
 }
 
 #[test]
-fn an_allowed_origin_is_let_in_and_a_star_is_for_any() {
+fn an_allowed_origin_and_a_star() {
     let from = |origin: &str| headers("localhost:8000", &[origin]);
     let some = admission(&["https://chat.example"]);
-    assert_eq!(some.check_origin(&from("https://CHAT.example")), Ok(()));
-    assert!(some.check_origin(&from("http://chat.example")).is_err());
+    assert!(some.allows_origin(&from("https://CHAT.example")));
+    assert!(!some.allows_origin(&from("http://chat.example")));
     let any = admission(&["*"]);
-    assert_eq!(any.check_origin(&from("https://evil.example")), Ok(()));
-    assert_eq!(any.check_origin(&from("null")), Ok(()));
+    assert!(any.allows_origin(&from("https://evil.example")));
+    assert!(any.allows_origin(&from("null")));
     assert_eq!(any.check_host(&headers("evil.example", &[])), Ok(()));
 }
 
 #[test]
-fn what_is_not_an_origin_is_refused_on_the_command_line() {
+fn malformed_origins_do_not_parse() {
     for text in ["", "chat.example", "https://", "ftp://chat.example", "https://chat.example/", "https://a b"] {
         assert!(text.parse::<Origin>().is_err(), "{text}");
     }

@@ -1,20 +1,24 @@
 use super::*;
+use crate::client::Client;
 use crate::frame::tests::{claim, masked};
-use crate::view::trace::frames_in;
-use std::sync::Arc;
+use crate::handshake::CHECKS;
+use crate::view::frame::tests::collect;
+use std::sync::{Arc, OnceLock};
 
-fn step(connection: u64, event: Event) -> Seen {
-    Seen::Step(Arc::new(Step { id: 1, connection, client_id: None, elapsed: None, event }))
+fn step(number: u64, event: Event) -> Shown {
+    let client = Arc::new(Client::new(number, ([127, 0, 0, 1], 1).into(), 0));
+    let (elapsed, text) = (Duration::ZERO, OnceLock::new());
+    Shown::Step(Arc::new(Step { id: 1, client, named: false, elapsed, event, text }))
 }
 
 /// The lines below a frame's headline.
 fn drawn(frame: &[u8]) -> Vec<String> {
-    let text = Terminal::new(false).draw(&step(1, Event::FrameIn(frames_in(frame).remove(0))));
+    let text = Terminal::new(false).draw(&step(1, Event::frame_in(collect(&[frame]).remove(0))));
     text.lines().skip(2).map(|line| line.strip_prefix("#1               ").unwrap().to_owned()).collect()
 }
 
 #[test]
-fn the_bits_of_a_header_are_drawn_for_each_form_of_length() {
+fn a_header_is_drawn_for_each_form_of_length() {
     assert_eq!(
         drawn(&masked(0x81, b"Hello"))[..],
         [
@@ -49,13 +53,13 @@ fn the_bits_of_a_header_are_drawn_for_each_form_of_length() {
 }
 
 #[test]
-fn a_heading_comes_where_a_connection_enters_a_phase_and_it_never_goes_back() {
+fn a_connection_never_goes_back_a_phase() {
     let mut terminal = Terminal::new(false);
     let mut headings = |connection, event| {
         let text = terminal.draw(&step(connection, event));
         text.lines().filter(|line| line.starts_with("──")).map(|line| line[..20].to_owned()).collect::<Vec<_>>()
     };
-    let (joined, left) = (Event::Joined { members: 2 }, Event::Left { members: 1 });
+    let (joined, left) = (Event::joined(2), Event::left(1));
     assert_eq!(headings(1, joined.clone()), ["── phase 3: even"]);
     assert_eq!(headings(2, joined.clone()), ["── phase 3: even"]);
     assert_eq!(headings(1, joined.clone()), [""; 0]);
@@ -70,15 +74,17 @@ fn a_heading_comes_where_a_connection_enters_a_phase_and_it_never_goes_back() {
 }
 
 #[test]
-fn colours_stand_where_they_help_and_change_no_text() {
-    let refused = Event::Check { rule: "r", rfc: "RFC", sent: "s: \\u{1b}".into(), passed: false };
-    let seen = step(12, refused);
+fn colours_change_no_text() {
+    let seen = step(12, Event::check(&CHECKS[3], "s: \\u{1b}".into(), false));
     let colours = Terminal::new(true).draw(&seen);
     let line = colours.lines().nth(1).unwrap();
     let gap = " ".repeat(15);
     assert_eq!(
         line,
-        format!("\x1b[35m#12 \x1b[0m {:10}  \x1b[31m✗\x1b[0m r{:28}  s: \\u{{1b}}{gap}  \x1b[2mRFC\x1b[0m", "", "")
+        format!(
+            "\x1b[35m#12 \x1b[0m {:>10}  \x1b[31m✗\x1b[0m {:29}  s: \\u{{1b}}{gap}  \x1b[2m{}\x1b[0m",
+            "0.000 ms", CHECKS[3].label, CHECKS[3].rfc
+        )
     );
     let plain = Terminal::new(false).draw(&seen);
     assert!(!plain.contains('\x1b'));
@@ -87,19 +93,19 @@ fn colours_stand_where_they_help_and_change_no_text() {
         bare = bare.replace(&format!("\x1b[{code}m"), "");
     }
     assert_eq!(bare, plain);
-    assert_eq!(Terminal::new(true).draw(&Seen::Missed(1)), "\x1b[31m… at least 1 step left out …\x1b[0m\n");
-    assert_eq!(Terminal::new(false).draw(&Seen::Missed(7)), "… at least 7 steps left out …\n");
+    assert_eq!(Terminal::new(true).draw(&Shown::Missed(1)), "\x1b[31m… at least 1 step left out …\x1b[0m\n");
+    assert_eq!(Terminal::new(false).draw(&Shown::Missed(7)), "… at least 7 steps left out …\n");
 }
 
 #[test]
-fn a_passed_check_shows_the_value_alone_and_a_refused_one_all_that_was_sent() {
+fn a_passed_check_shows_the_value_alone() {
     let line = |sent: &str, passed| {
-        let check = Event::Check { rule: "r", rfc: "RFC", sent: sent.into(), passed };
+        let check = Event::check(&CHECKS[3], sent.into(), passed);
         Terminal::headline(&check).split_whitespace().collect::<Vec<_>>().join(" ")
     };
-    assert_eq!(line("upgrade: websocket", true), "✓ r websocket");
-    assert_eq!(line("no origin", true), "✓ r no origin");
-    assert_eq!(line("upgrade: a | upgrade: b", false), "✗ r upgrade: a | upgrade: b");
+    assert_eq!(line("upgrade: websocket", true), "✓ Upgrade has websocket websocket");
+    assert_eq!(line("no origin", true), "✓ Upgrade has websocket no origin");
+    assert_eq!(line("upgrade: a | upgrade: b", false), "✗ Upgrade has websocket upgrade: a | upgrade: b");
 }
 
 #[test]

@@ -1,0 +1,198 @@
+use super::*;
+use crate::limits::{FRAME_STEPS_PER_SECOND, MOST_VIEWERS, STEPS_PER_SECOND, VIEWER_QUEUE};
+use crate::view::hooks::{Start, Watch};
+
+/// A view whose thread is this test: it hears what it was told when the test says so.
+pub struct Hall {
+    pub view: View,
+    told: Receiver<Told>,
+    audience: Audience,
+}
+
+impl Hall {
+    pub fn new() -> Self {
+        let (view, told) = View::new();
+        let dissector = Dissector::new(view.clone(), Admission::default());
+        let audience = Audience { view: view.clone(), dissector, seats: Vec::new(), steps: 0, missed: 0 };
+        Self { view, told, audience }
+    }
+
+    pub fn hear(&mut self) {
+        while let Ok(told) = self.told.try_recv() {
+            self.audience.hear(told);
+        }
+    }
+
+    pub fn begin_second(&mut self) {
+        self.hear();
+        self.audience.begin_second();
+    }
+
+    /// The viewer with its own connection 9.
+    pub fn watch(&mut self) -> Watch {
+        let watch = self.view.watch(Some(9), Vec::new()).unwrap();
+        self.hear();
+        watch
+    }
+
+    /// What the viewer is shown now: the steps, and the number of those it missed.
+    pub fn shown(&mut self, watch: &mut Watch) -> (Vec<Arc<Step>>, u64) {
+        self.hear();
+        let (mut steps, mut missed) = (Vec::new(), 0);
+        while let Ok(shown) = watch.shown.try_recv() {
+            match shown {
+                Shown::Step(step) => steps.push(step),
+                Shown::Missed(some) => missed += some,
+            }
+        }
+        (steps, missed)
+    }
+
+    pub fn names(&mut self, watch: &mut Watch) -> Vec<&'static str> {
+        self.shown(watch).0.iter().map(|step| step.event.name).collect()
+    }
+}
+
+pub fn client(number: u64) -> Arc<Client> {
+    Arc::new(Client::new(number, ([127, 0, 0, 1], 1).into(), 0))
+}
+
+#[test]
+fn without_a_viewer_a_hook_tells_nothing() {
+    let mut hall = Hall::new();
+    let told = |view: &View| {
+        view.joined(&client(1), || unreachable!());
+        view.broadcast(&client(1), 1, || unreachable!());
+        view.accepted(&client(1));
+        assert!(view.batch(b"x").is_none());
+    };
+    assert!(!hall.view.is_watched());
+    told(&hall.view);
+    assert!(hall.told.try_recv().is_err());
+    let (viewer, terminal) = (hall.watch(), hall.view.watch(None, Vec::new()).unwrap());
+    assert!(hall.view.is_watched());
+    assert_eq!(hall.view.viewers(), 1, "the terminal does not count");
+    drop(viewer);
+    assert!(hall.view.is_watched(), "the terminal still watches");
+    assert_eq!(hall.view.viewers(), 0);
+    drop(terminal);
+    hall.hear();
+    told(&hall.view);
+    assert!(hall.told.try_recv().is_err());
+}
+
+#[test]
+fn the_viewers_are_bounded_and_the_terminal_is_none_of_them() {
+    let view = View::new().0;
+    let viewers: Vec<_> = (0..MOST_VIEWERS).map(|_| view.watch(Some(1), Vec::new()).unwrap()).collect();
+    assert!(view.watch(Some(1), Vec::new()).is_none());
+    assert!(view.watch(None, Vec::new()).is_some());
+    drop(viewers);
+    assert_eq!(view.viewers(), 0);
+    assert!(view.watch(Some(1), Vec::new()).is_some());
+}
+
+#[test]
+fn a_step_has_its_connection_and_a_number() {
+    let mut hall = Hall::new();
+    let mut watch = hall.watch();
+    let one = client(1);
+    hall.view.accepted(&one);
+    one.name_chat(42);
+    hall.view.joined(&one, || 1);
+    hall.view.accepted(&client(9));
+    let (steps, _) = hall.shown(&mut watch);
+    let told: Vec<_> = steps.iter().map(|step| (step.id, step.client.number, step.name(), step.event.name)).collect();
+    assert_eq!(told, [(1, 1, "", "accepted"), (2, 1, "Client #42", "joined")], "its own steps are not shown");
+    assert_eq!([steps[0].id_of_client(), steps[1].id_of_client()], [None, Some(42)]);
+}
+
+#[test]
+fn a_new_viewer_is_told_who_is_present() {
+    let mut hall = Hall::new();
+    let (one, two) = (client(1), client(2));
+    one.name_chat(-7);
+    two.name_chat(5);
+    let mut watch = hall.view.watch(Some(9), vec![one, two]).unwrap();
+    let (steps, _) = hall.shown(&mut watch);
+    let told: Vec<_> = steps.iter().map(|step| (step.name(), step.event.sentence.as_str())).collect();
+    let joined = "joined the list, 2 there now";
+    assert_eq!(told, [("Client #-7", joined), ("Client #5", joined)]);
+}
+
+#[test]
+fn frames_leave_room_for_other_steps_and_the_rest_is_counted() {
+    let mut hall = Hall::new();
+    let mut watch = hall.watch();
+    let (one, most) = (client(1), u64::from(FRAME_STEPS_PER_SECOND));
+    for _ in 0..most + 10 {
+        hall.view.broadcast(&one, 1, || (1, 0));
+    }
+    assert!(hall.view.batch(b"x").is_none(), "one more that is missed");
+    hall.view.left(&one, || 0);
+    let (steps, missed) = hall.shown(&mut watch);
+    assert_eq!((steps.len() as u64, missed), (most + 1, 0));
+    assert_eq!(steps.last().unwrap().event.name, "left");
+    for _ in 0..STEPS_PER_SECOND {
+        hall.view.accepted(&one);
+    }
+    let (steps, _) = hall.shown(&mut watch);
+    assert_eq!(steps.len() as u64, u64::from(STEPS_PER_SECOND) - most - 1);
+    // The next second tells how many were missed, without another step, and has room again.
+    hall.begin_second();
+    assert_eq!(hall.shown(&mut watch).1, 11 + most + 1);
+    hall.begin_second();
+    hall.view.broadcast(&one, 1, || (1, 0));
+    let (steps, missed) = hall.shown(&mut watch);
+    assert_eq!((steps.len(), missed), (1, 0));
+}
+
+#[test]
+fn many_bytes_take_more_room() {
+    let mut hall = Hall::new();
+    let mut watch = hall.watch();
+    let one = client(1);
+    for _ in 0..FRAME_STEPS_PER_SECOND {
+        hall.view.read(&one, &[0; 65536], Start::Anywhere);
+    }
+    hall.begin_second();
+    let missed = hall.shown(&mut watch).1;
+    let taken = u64::from(FRAME_STEPS_PER_SECOND) - missed;
+    assert_eq!(taken, u64::from(FRAME_STEPS_PER_SECOND).div_ceil(17), "each takes 17 steps' room");
+}
+
+#[test]
+fn a_full_queue_harms_no_other_viewer_and_what_it_misses_is_told_in_its_place() {
+    let mut hall = Hall::new();
+    let (mut stuck, mut other) = (hall.watch(), hall.watch());
+    let one = client(1);
+    let fill = |hall: &mut Hall, steps: usize| {
+        for _ in 0..steps {
+            hall.view.renew_room();
+            hall.view.accepted(&one);
+        }
+        hall.hear();
+    };
+    fill(&mut hall, VIEWER_QUEUE);
+    assert_eq!(hall.shown(&mut other).0.len(), VIEWER_QUEUE);
+    fill(&mut hall, 3);
+    assert_eq!(hall.shown(&mut other).0.len(), 3);
+    // One place in the queue: for what was missed. The step after it has none.
+    assert!(matches!(stuck.shown.try_recv(), Ok(Shown::Step(_))));
+    fill(&mut hall, 1);
+    let (steps, missed) = hall.shown(&mut stuck);
+    assert_eq!((steps.len(), missed), (VIEWER_QUEUE - 1, 3));
+    hall.begin_second();
+    assert_eq!(hall.shown(&mut stuck).1, 1);
+    fill(&mut hall, 1);
+    assert_eq!(hall.shown(&mut stuck).0.len(), 1);
+}
+
+#[test]
+fn the_end_releases_all_viewers() {
+    let mut hall = Hall::new();
+    let mut watch = hall.watch();
+    hall.view.end();
+    hall.hear();
+    assert!(watch.shown.try_recv().is_err_and(|error| error == tokio::sync::mpsc::error::TryRecvError::Disconnected));
+}
