@@ -16,7 +16,11 @@
 //! the payload has arrived and before anything is allocated for it. tungstenite unmasks, joins fragments and checks UTF-8,
 //! see [`protocol`](crate::protocol).
 
+pub mod header_reader;
+pub mod text;
+
 use crate::limits::UNFINISHED_MESSAGE_FACTOR;
+use header_reader::HeaderReader;
 use std::borrow::Cow;
 use std::io::Write;
 use tungstenite::protocol::frame::FrameHeader;
@@ -43,7 +47,7 @@ impl Failure {
 }
 
 /// The longest frame header in bytes: 2, 8 of length, 4 of masking key.
-const MAX_HEADER: usize = 14;
+pub const MAX_HEADER: usize = 14;
 
 /// The longest payload of a control frame in bytes (RFC 6455 5.5).
 const MAX_CONTROL_PAYLOAD: u64 = 125;
@@ -65,7 +69,7 @@ pub struct Header {
 
 impl Header {
     /// The length in bytes of a header, by its second byte.
-    fn length(second: u8) -> usize {
+    pub fn length(second: u8) -> usize {
         let extended = match second & 0x7f {
             126 => 2,
             127 => 8,
@@ -92,49 +96,6 @@ impl Header {
 
     fn is_control(&self) -> bool {
         self.opcode >= 8
-    }
-}
-
-/// Collects one header, however it is split.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct HeaderReader {
-    bytes: [u8; MAX_HEADER],
-    length: usize,
-}
-
-impl HeaderReader {
-    /// Takes the bytes that belong to the header, and returns their number.
-    pub fn read(&mut self, input: &[u8]) -> usize {
-        // Nearly all headers arrive in one piece. Taking them at once halves the cost of the walk.
-        if let (0, Some(bytes)) = (self.length, input.first_chunk()) {
-            self.bytes = *bytes;
-            self.length = Header::length(bytes[1]);
-            return self.length;
-        }
-        let before = self.length;
-        for byte in input {
-            if self.is_whole() {
-                break;
-            }
-            self.bytes[self.length] = *byte;
-            self.length += 1;
-        }
-        self.length - before
-    }
-
-    /// Whether the header is complete.
-    pub fn is_whole(&self) -> bool {
-        self.length >= 2 && self.length == Header::length(self.bytes[1])
-    }
-
-    /// The bytes of the header so far.
-    pub fn bytes(&self) -> &[u8] {
-        &self.bytes[..self.length]
-    }
-
-    /// Prepares for the next header.
-    fn clear(&mut self) {
-        self.length = 0;
     }
 }
 
@@ -240,7 +201,7 @@ impl Frames {
         self.payload_left = header.payload_length;
         if header.opcode == u8::from(OpCode::Control(Control::Close)) {
             let mut masking_key = [0; 4];
-            masking_key.copy_from_slice(&self.header.bytes()[self.header.length - 4..]);
+            masking_key.copy_from_slice(&self.header.bytes()[self.header.bytes().len() - 4..]);
             self.close = Some(ClosePayload { masking_key, length: header.payload_length, code: [0; 2] });
         }
         if !header.is_control() {
@@ -315,34 +276,6 @@ impl Frames {
         if self.message.is_none() {
             self.raw = 0;
         }
-    }
-}
-
-/// The text frame at the start of `bytes`, if it is complete, a whole message, and has at most `most` bytes of payload.
-/// Returns its length on the wire, its masking key, and its masked payload.
-pub fn whole_text_frame(bytes: &[u8], most: usize) -> Option<(usize, [u8; 4], &[u8])> {
-    const FIN_TEXT: u8 = 0x81;
-    let (&[FIN_TEXT, second], _) = bytes.split_first_chunk()? else { return None };
-    if second & 0x80 == 0 {
-        return None;
-    }
-    let header = bytes.get(..Header::length(second))?;
-    let length = usize::try_from(Header::parse(header).payload_length).ok().filter(|length| *length <= most)?;
-    let (payload, key) = (bytes[header.len()..].get(..length)?, *header.last_chunk()?);
-    Some((header.len() + length, key, payload))
-}
-
-/// Replaces `clear` by the unmasked payload (RFC 6455 5.3).
-pub fn unmask(payload: &[u8], masking_key: [u8; 4], clear: &mut Vec<u8>) {
-    clear.clear();
-    clear.extend_from_slice(payload);
-    let key = u32::from_ne_bytes(masking_key);
-    let (words, rest) = clear.as_chunks_mut();
-    for word in words {
-        *word = (u32::from_ne_bytes(*word) ^ key).to_ne_bytes();
-    }
-    for (byte, key) in rest.iter_mut().zip(masking_key) {
-        *byte ^= key;
     }
 }
 

@@ -11,14 +11,17 @@
 //! input is used up. The context exists only while a message is half read, so an idle connection has none. The most common
 //! input, a whole text message in one frame, takes a shorter way, see `Protocol::take_whole_messages`.
 
+mod memory;
 pub mod output;
 pub mod silence;
 
-use crate::frame::{Failure, Frames, Reached, unmask, whole_text_frame};
+use crate::frame::text::{unmask, whole_text_frame};
+use crate::frame::{Failure, Frames, Reached};
 use crate::limits::UNFINISHED_MESSAGE_AGE;
+use memory::Memory;
 use output::Output;
 use silence::{Due, Silence};
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 use tungstenite::error::{Error, ProtocolError};
 use tungstenite::protocol::frame::Frame;
@@ -281,29 +284,6 @@ fn failure_of(error: &Error) -> Failure {
             Failure::new(CloseCode::Protocol, "a Close frame has no payload or at least a 2-byte code, RFC 6455 5.5.1")
         }
         _ => Failure::new(CloseCode::Protocol, "the frames make no sense, RFC 6455 7.1.7"),
-    }
-}
-
-/// The stream that tungstenite reads from and writes to: memory.
-struct Memory<'a> {
-    input: &'a [u8],
-    output: &'a mut Output,
-}
-
-impl Read for Memory<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        // `Ok(0)` would be the end of the stream; this one continues with the next input.
-        if self.input.is_empty() { Err(ErrorKind::WouldBlock.into()) } else { self.input.read(buffer) }
-    }
-}
-
-impl Write for Memory<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.output.write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }
 

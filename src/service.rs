@@ -12,15 +12,15 @@ use crate::escape::quote;
 use crate::handshake::{Accept, accept};
 use crate::http::page::page;
 use crate::http::refusal::{Fields, Head, Refusal, Sent};
-use crate::http::responses::{bad_client_id, healthy, lifecycle_off, no_host, unavailable};
+use crate::http::responses::{bad_client_id, check_http, healthy, last, lifecycle_off, unavailable};
 use crate::server::shared::Shared;
 use crate::view::events::Events;
 use bytes::Bytes;
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
-use hyper::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HOST, HeaderValue};
+use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use hyper::service::Service;
-use hyper::{Request, Response, StatusCode, Version};
+use hyper::{Request, Response, StatusCode};
 use log::info;
 use std::cell::RefCell;
 use std::convert::Infallible;
@@ -89,24 +89,6 @@ fn not_found() -> Refusal {
         rule: format!("the paths are {}", paths.join(", ")).into(),
         sent: Sent::Path,
     }
-}
-
-/// The rules of plain HTTP: the method is one of the route's, and an HTTP/1.1 request has a `Host`.
-fn check_http(head: &Head, methods: Fields) -> Result<(), Refusal> {
-    let allowed = methods.iter().flat_map(|(_, methods)| methods.split(", "));
-    if !methods.is_empty() && !allowed.into_iter().any(|method| method == head.method.as_str()) {
-        return Err(Refusal {
-            status: StatusCode::METHOD_NOT_ALLOWED,
-            fields: methods,
-            fault: "this path is read-only".into(),
-            rule: format!("RFC 9110 15.5.6: the methods allowed here are {}", methods[0].1).into(),
-            sent: Sent::Method,
-        });
-    }
-    if head.version == Version::HTTP_11 && !head.headers.contains_key(HOST) && !methods.is_empty() {
-        return Err(no_host());
-    }
-    Ok(())
 }
 
 /// The service of one TCP connection, as long as it speaks HTTP.
@@ -202,18 +184,6 @@ impl HttpService {
             }
         }
     }
-}
-
-/// Marks a response as the last of its connection, unless it is the 101: a connection carries one request.
-fn last(mut response: Response<ResponseBody>, version: Version) -> Response<ResponseBody> {
-    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-        let headers = response.headers_mut();
-        let close = if headers.contains_key(CONNECTION) { "Upgrade, close" } else { "close" };
-        headers.insert(CONNECTION, HeaderValue::from_static(close));
-        // In an HTTP/1.1 response hyper would add the `keep-alive` that an HTTP/1.0 request asked for.
-        *response.version_mut() = version;
-    }
-    response
 }
 
 impl Service<Request<Incoming>> for HttpService {

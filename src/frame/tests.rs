@@ -1,4 +1,5 @@
 use super::*;
+use crate::frame::text::{unmask, whole_text_frame};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;

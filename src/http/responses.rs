@@ -1,11 +1,33 @@
-//! Responses without a file of their own, and the refusals that are not about the opening handshake.
+//! The rules of plain HTTP, and responses without a file of their own.
 
-use super::refusal::{Refusal, Sent};
+use super::refusal::{Fields, Head, Refusal, Sent};
 use crate::limits;
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
-use hyper::{Response, StatusCode};
+use hyper::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HOST, HeaderValue};
+use hyper::{Response, StatusCode, Version};
+
+/// Checks a request against the rules of plain HTTP: the method is one of the route's, and HTTP/1.1 requires a `Host`.
+/// Without methods the route is for WebSockets, and the opening handshake has these rules.
+///
+/// # Errors
+/// 405 or 400.
+pub fn check_http(head: &Head, methods: Fields) -> Result<(), Refusal> {
+    let Some((_, allowed)) = methods.first() else { return Ok(()) };
+    if !allowed.split(", ").any(|method| method == head.method.as_str()) {
+        return Err(Refusal {
+            status: StatusCode::METHOD_NOT_ALLOWED,
+            fields: methods,
+            fault: "this path is read-only".into(),
+            rule: format!("RFC 9110 15.5.6: the methods allowed here are {allowed}").into(),
+            sent: Sent::Method,
+        });
+    }
+    if head.version == Version::HTTP_11 && !head.headers.contains_key(HOST) {
+        return Err(no_host());
+    }
+    Ok(())
+}
 
 /// `GET /healthz`: the server serves.
 pub fn healthy() -> Response<Full<Bytes>> {
@@ -58,4 +80,16 @@ pub fn unavailable(fault: &'static str) -> Refusal {
         rule: "RFC 9110 15.6.4: try again after the seconds in Retry-After".into(),
         sent: Sent::Nothing,
     }
+}
+
+/// Marks a response as the last of its connection, unless it is the 101: a connection carries one request.
+pub fn last<B>(mut response: Response<B>, version: Version) -> Response<B> {
+    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        let headers = response.headers_mut();
+        let close = if headers.contains_key(CONNECTION) { "Upgrade, close" } else { "close" };
+        headers.insert(CONNECTION, HeaderValue::from_static(close));
+        // In an HTTP/1.1 response hyper would add the `keep-alive` that an HTTP/1.0 request asked for.
+        *response.version_mut() = version;
+    }
+    response
 }

@@ -5,6 +5,7 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::Index;
+use std::io::Write;
 use std::time::Duration;
 use tungstenite::protocol::frame::coding::Data;
 

@@ -1,7 +1,8 @@
 //! A frame as it was on the wire, for people.
 
 use crate::escape::{count, escape, hex};
-use crate::frame::{Header, HeaderReader};
+use crate::frame::Header;
+use crate::frame::header_reader::HeaderReader;
 use crate::limits::SHOWN_PAYLOAD;
 use std::fmt::{self, Display, Formatter};
 
