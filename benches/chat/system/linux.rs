@@ -88,7 +88,7 @@ fn status(pid: u32, field: &str) -> Option<u64> {
 }
 
 /// Has this process killed when a signal ends ours. 0 is none.
-pub fn kill_with_us(pid: u32) {
+pub fn kill_on_signal(pid: u32) {
     CHILD.store(pid, Ordering::Relaxed);
 }
 

@@ -30,6 +30,6 @@ pub fn peak_memory(_pid: u32) -> Option<u64> {
     None
 }
 
-pub fn kill_with_us(_pid: u32) {}
+pub fn kill_on_signal(_pid: u32) {}
 
 pub fn watch_for_signals() {}
