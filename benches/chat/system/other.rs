@@ -1,4 +1,4 @@
-//! Any other system: neither pins nor CPU clocks, and a server may outlive a benchmark that a signal ends.
+//! Other systems: no pinning, no CPU clocks, and a signal that ends the benchmark leaves the server running.
 
 use std::time::Duration;
 
