@@ -13,15 +13,15 @@ Measures what delivering a message costs. Prints Markdown tables.
 Usage: cargo bench -- [OPTIONS] [SCENARIO]...
 
 Scenarios: chat burst flood room fan-out crowd visit sizes threads stuck watched
-           [default: all]
+           watched-burst [default: all]
 
 Options:
   --before PROGRAM            also run PROGRAM, another build of switchboard, with the
                               same options in every scenario
   --against '[NAME=]COMMAND'  also run another server; may be repeated. The shell runs
                               COMMAND as one process with PORT in the environment; it
-                              must serve /ws/{id} on 127.0.0.1. Skipped in `threads`
-                              and `watched`, which set options of switchboard
+                              must serve /ws/{id} on 127.0.0.1. Not in `threads`,
+                              `watched` and `watched-burst`: these need switchboard
   --rounds N                  runs of each server in each scenario, interleaved; the
                               tables show the median [default: 5]
   --seconds S                 measured time of a run [default: 1]

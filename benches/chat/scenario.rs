@@ -131,24 +131,26 @@ pub fn all() -> Vec<Scenario> {
                     .map(|(label, stuck)| row(label, Load::Rounds(Rounds { stuck, ..BESIDE_STUCK }))),
             )
         },
-        Scenario {
-            servers: Servers::Switchboard,
-            extra: Extra::CostOfWatching,
-            ..several("watched", "the load of `room`, while viewers or `--explain` show every step", watched())
-        },
+        watched("watched", "as `room`, while `/lifecycle` or `--explain` shows every step", ROOM),
+        watched(
+            "watched-burst",
+            "as `watched`, with 51 messages from each client at once, so a delivery costs little",
+            Rounds { messages: 51, ..ROOM },
+        ),
     ]
 }
 
-fn watched() -> [Row; 5] {
-    let viewers = |label, viewers| row(label, Load::Rounds(Rounds { viewers, ..ROOM }));
+fn watched(name: &'static str, description: &'static str, load: Rounds) -> Scenario {
+    let viewers = |label, viewers| row(label, Load::Rounds(Rounds { viewers, ..load }));
     let explain = |label, stdout| Row { options: &["--explain"], stdout, ..viewers(label, 0) };
-    [
+    let rows = [
         viewers("unwatched", 0),
         viewers("1 viewer", 1),
         viewers("16 viewers", 16),
         explain("--explain to a file", Stdout::File),
         explain("--explain, stdout closed", Stdout::Closed),
-    ]
+    ];
+    Scenario { servers: Servers::Switchboard, extra: Extra::CostOfWatching, ..several(name, description, rows) }
 }
 
 fn one(name: &'static str, description: &'static str, load: Load) -> Scenario {
