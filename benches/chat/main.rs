@@ -84,7 +84,7 @@ fn print_conditions(options: &Options, cores: &Cores) {
         println!("The load average at the start is {load}: other programs are disturbing the measurement.");
     }
     println!(
-        "{} rounds of {:?}; each cell is the median (min–max). Ratio: the first server's value divided by this one's.",
+        "Rounds: {}, of {:?} each. A cell is the median (min–max). Ratio: the first server's value divided by this one's.",
         options.rounds, options.time
     );
 }

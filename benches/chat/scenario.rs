@@ -134,8 +134,8 @@ pub fn all() -> Vec<Scenario> {
         watched("watched", "as `room`, while `/lifecycle` or `--explain` shows every step", ROOM),
         watched(
             "watched-burst",
-            "as `watched`, with 51 messages from each client at once, so a delivery costs little",
-            Rounds { messages: 51, ..ROOM },
+            "the same, with 51 messages of 16 bytes from each client at once, so the deliveries themselves cost little",
+            Rounds { clients: 256, senders: 256, ..BURST },
         ),
     ]
 }
