@@ -47,11 +47,6 @@ pub fn print(scenario: &Scenario, rows: &[RowResults]) {
     for row in rows {
         print_notes(scenario, row);
     }
-    if let [without, with] = rows
-        && scenario.extra == Extra::EffectOfStuck
-    {
-        print_effect_of_stuck(without, with);
-    }
 }
 
 fn title(row: &RowResults, entry: &Entry) -> String {
@@ -85,7 +80,8 @@ fn columns(scenario: &Scenario, compares_servers: bool) -> Vec<Column> {
         Extra::IdleMemory => columns.push(("memory/connection", spread(|figures| figures.idle_bytes, BYTES))),
         Extra::CostOfWatching => columns.push(("CPU, times unwatched", growth(cpu))),
         Extra::Speedup => columns.push(("rate, times 1 thread", growth(rate))),
-        Extra::None | Extra::EffectOfStuck => {}
+        Extra::EffectOfStuck => columns.push(("p99, times none stuck", growth(p99))),
+        Extra::None => {}
     }
     columns
 }
@@ -151,27 +147,6 @@ fn print_notes(scenario: &Scenario, row: &RowResults) {
         if let Some(fault) = &entry.fault {
             println!("\nFAILED: {name}, {}: {fault}", scenario.name);
         }
-    }
-}
-
-/// How much stuck clients affect the others, per server.
-fn print_effect_of_stuck(without: &RowResults, with: &RowResults) {
-    println!();
-    for (without, with) in without.entries.iter().zip(&with.entries) {
-        let medians = |value: Value| {
-            let median = |entry: &Entry| Spread::of(entry.runs.iter().map(value)).map(|spread| spread.median);
-            median(without).zip(median(with))
-        };
-        let Some((p99_without, p99_with)) = medians(p99) else {
-            continue;
-        };
-        let memory = medians(peak_memory)
-            .map_or(ABSENT.to_owned(), |(without, with)| format!("{:+.1} MiB", (with - without) / 1_048_576.0));
-        println!(
-            "- {}: stuck clients multiply the others' p99 by {:.2} and change peak memory by {memory}",
-            with.server.name,
-            p99_with / p99_without
-        );
     }
 }
 

@@ -40,13 +40,13 @@ pub enum Servers {
     Switchboard,
 }
 
-/// What the report of this scenario has that others don't.
+/// A column that only this scenario has.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Extra {
     None,
     /// Memory of an idle connection.
     IdleMemory,
-    /// Latency and memory compared with the first row.
+    /// Latency compared with the first row.
     EffectOfStuck,
     /// CPU time compared with the first row.
     CostOfWatching,

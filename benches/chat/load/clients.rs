@@ -59,26 +59,24 @@ impl Clients {
         viewers: Vec<StdTcpStream>,
         transcript: Transcript,
     ) -> Result<Clients, Fault> {
-        Clients::register(streams, viewers, transcript).map_err(|error| Fault::Io("setting up the event loop", error))
-    }
-
-    fn register(streams: Vec<StdTcpStream>, viewers: Vec<StdTcpStream>, transcript: Transcript) -> io::Result<Clients> {
-        let poll = Poll::new()?;
-        let mut clients = Vec::with_capacity(streams.len());
-        for (id, stream) in streams.into_iter().enumerate() {
+        let fault = |error| Fault::Io("setting up the event loop", error);
+        let poll = Poll::new().map_err(fault)?;
+        let mut tokens = (0..).map(Token);
+        let mut register = |stream: StdTcpStream| {
             stream.set_nonblocking(true)?;
             let mut stream = TcpStream::from_std(stream);
-            poll.registry().register(&mut stream, Token(id), Interest::READABLE)?;
-            clients.push(Client { stream, place: Place::default(), unsent: Vec::new() });
-        }
-        let tokens = (clients.len()..).map(Token);
-        let viewers = viewers.into_iter().zip(tokens);
-        let viewers = viewers.map(|(stream, token)| Viewer::register(stream, poll.registry(), token));
+            let token = tokens.next().expect("there are more tokens than streams");
+            poll.registry().register(&mut stream, token, Interest::READABLE).map(|()| stream)
+        };
+        let mut client = |stream| Ok(Client { stream: register(stream)?, place: Place::default(), unsent: Vec::new() });
+        let clients = streams.into_iter().map(&mut client).collect::<io::Result<_>>().map_err(fault)?;
+        let viewer = |stream| Ok(Viewer { stream: register(stream)?, received: 0 });
+        let viewers = viewers.into_iter().map(viewer).collect::<io::Result<_>>().map_err(fault)?;
         Ok(Clients {
-            viewers: viewers.collect::<io::Result<_>>()?,
             poll,
             events: Events::with_capacity(4096),
             clients,
+            viewers,
             chunk: vec![0; READ_BYTES].into_boxed_slice(),
             transcript,
             expected: 0,
@@ -89,7 +87,7 @@ impl Clients {
     /// Waits until the server has added every client to its list. What viewers receive until then does not count.
     pub fn settle(&mut self) -> Result<(), Fault> {
         self.listen_until(Instant::now() + SETTLE)?;
-        self.viewers.iter_mut().for_each(Viewer::clear);
+        self.viewers.iter_mut().for_each(|viewer| viewer.received = 0);
         Ok(())
     }
 
@@ -166,7 +164,10 @@ impl Clients {
         if outcome == Outcome::Complete {
             self.listen_until(Instant::now() + QUIET)?;
         }
-        self.viewers.iter().enumerate().try_for_each(|(number, viewer)| viewer.check(number))
+        match self.viewers.iter().position(|viewer| viewer.received == 0) {
+            Some(viewer) => Err(Fault::Viewer { viewer, seen: "nothing".to_owned() }),
+            None => Ok(()),
+        }
     }
 
     /// Runs one turn of the event loop. Returns whether any client received something.
