@@ -1,12 +1,12 @@
-//! The floor: the least a chat server can do. What it costs is what the kernel's sockets cost, so the distance to it is
-//! what a server's own work costs.
+//! The floor: the least a chat server can do. Nearly all its cost is that of the kernel's sockets, so another server's
+//! distance from it is the cost of that server's own work.
 //!
 //! Rules:
-//! - One thread, one event loop. A *turn* of it reads each ready socket once, reframes what was said, and then writes
-//!   once to each socket.
-//! - It checks nothing: whoever breaks the protocol gets garbage, or ends it.
-//! - It loses nothing all the same: a socket that can't take everything keeps its place in the log. Only who is more
-//!   than [`MAX_BACKLOG`] behind is dropped, so that the scenario with stuck clients has a floor too.
+//! - One thread, one event loop. A *turn* reads each ready socket once, reframes the messages, and then writes once to
+//!   each socket.
+//! - It does not validate frames: a client that violates the protocol may get garbage.
+//! - It still loses nothing: a client whose socket is full keeps its place in the log. A client more than
+//!   [`MAX_BACKLOG`] behind is dropped, so the scenario with stuck clients has a floor too.
 
 use std::io::{self, ErrorKind, Read, Write};
 
@@ -20,7 +20,7 @@ use sha1::{Digest, Sha1};
 const LISTENER: Token = Token(usize::MAX);
 const GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
-/// One read takes all that a socket holds, or nearly.
+/// One read empties a socket, or nearly.
 const READ_BYTES: usize = 256 * 1024;
 const MAX_BACKLOG: usize = 16 * 1024 * 1024;
 
@@ -55,7 +55,7 @@ pub fn serve(listener: std::net::TcpListener) -> io::Result<()> {
 struct Floor {
     registry: Registry,
     peers: Vec<Option<Peer>>,
-    /// The empty seats among `peers`.
+    /// The empty slots in `peers`.
     free: Vec<usize>,
     log: Log,
     chunk: Box<[u8]>,
@@ -66,33 +66,33 @@ struct Peer {
     stream: TcpStream,
     /// `Client #42 says: `, once the opening handshake is done.
     prefix: Option<Box<str>>,
-    /// The beginning of a frame, or of a request, whose rest has not come yet.
+    /// The start of an incomplete frame or request.
     unfinished: Vec<u8>,
-    /// How far in the log this peer is; counts from the log's first byte ever.
+    /// This peer's offset in the log, counted from the first byte ever appended.
     place: usize,
-    /// Its socket was full at the last write and has not been writable since.
+    /// Its socket was full at the last write, and has not become writable since.
     full: bool,
 }
 
-/// What was said, as the frames that everyone gets, from the byte that the slowest peer needs next.
+/// The frames to deliver, from the byte that the slowest peer needs next.
 #[derive(Default)]
 struct Log {
     bytes: Vec<u8>,
-    /// How many bytes were forgotten before `bytes`.
-    forgotten: usize,
+    /// The number of bytes removed from the front so far.
+    removed: usize,
 }
 
 impl Log {
     fn end(&self) -> usize {
-        self.forgotten + self.bytes.len()
+        self.removed + self.bytes.len()
     }
 
     fn since(&self, place: usize) -> &[u8] {
-        &self.bytes[place - self.forgotten..]
+        &self.bytes[place - self.removed..]
     }
 
-    /// Appends a text message: the prefix, and the payload unmasked.
-    fn say(&mut self, prefix: &str, masked: &[u8], key: [u8; 4]) {
+    /// Appends a text frame: the prefix and the unmasked payload.
+    fn append_text(&mut self, prefix: &str, masked: &[u8], key: [u8; 4]) {
         let length = prefix.len() + masked.len();
         self.bytes.push(TEXT);
         match length {
@@ -110,12 +110,12 @@ impl Log {
         self.bytes.extend(masked.iter().zip(key.iter().cycle()).map(|(b, k)| b ^ k));
     }
 
-    /// Forgets what comes before `place`, unless moving the rest would cost more than it frees.
-    fn forget(&mut self, place: usize) {
-        let count = place - self.forgotten;
+    /// Removes what precedes `place`, unless moving the rest would cost more than that frees.
+    fn trim(&mut self, place: usize) {
+        let count = place - self.removed;
         if count * 2 >= self.bytes.len() {
             self.bytes.drain(..count);
-            self.forgotten += count;
+            self.removed += count;
         }
     }
 }
@@ -125,7 +125,7 @@ impl Floor {
         for event in events {
             match event.token() {
                 LISTENER => self.accept(listener)?,
-                Token(seat) => self.ready(seat, event),
+                Token(slot) => self.ready(slot, event),
             }
         }
         self.deliver();
@@ -140,64 +140,64 @@ impl Floor {
                 Err(error) => return Err(error),
             };
             stream.set_nodelay(true)?;
-            let seat = self.free.pop().unwrap_or(self.peers.len());
-            self.registry.register(&mut stream, Token(seat), Interest::READABLE)?;
+            let slot = self.free.pop().unwrap_or(self.peers.len());
+            self.registry.register(&mut stream, Token(slot), Interest::READABLE)?;
             let peer = Some(Peer { stream, prefix: None, unfinished: Vec::new(), place: 0, full: false });
-            match self.peers.get_mut(seat) {
+            match self.peers.get_mut(slot) {
                 Some(empty) => *empty = peer,
                 None => self.peers.push(peer),
             }
         }
     }
 
-    fn ready(&mut self, seat: usize, event: &Event) {
-        let Some(peer) = &mut self.peers[seat] else {
-            return; // It left earlier in this turn.
+    fn ready(&mut self, slot: usize, event: &Event) {
+        let Some(peer) = &mut self.peers[slot] else {
+            return; // It was removed earlier in this turn.
         };
         if event.is_writable() {
             peer.full = false;
         }
-        if event.is_readable() && !peer.hear(&mut self.log, &mut self.chunk, event.is_read_closed()) {
-            self.leave(seat);
+        if event.is_readable() && !peer.read(&mut self.log, &mut self.chunk, event.is_read_closed()) {
+            self.remove(slot);
         }
     }
 
-    fn leave(&mut self, seat: usize) {
-        self.peers[seat] = None;
-        self.free.push(seat);
+    fn remove(&mut self, slot: usize) {
+        self.peers[slot] = None;
+        self.free.push(slot);
     }
 
-    /// Ends a turn: one write to each socket that has something to get and can take it.
+    /// Ends a turn: one write to each writable socket with pending messages.
     fn deliver(&mut self) {
         let end = self.log.end();
-        if end == self.log.forgotten {
+        if end == self.log.removed {
             return;
         }
         let mut slowest = end;
-        for seat in 0..self.peers.len() {
-            let Some(peer) = &mut self.peers[seat] else {
+        for slot in 0..self.peers.len() {
+            let Some(peer) = &mut self.peers[slot] else {
                 continue;
             };
             if peer.prefix.is_none() {
                 continue;
             }
-            let alive = peer.catch_up(seat, &self.log, &self.registry);
+            let alive = peer.write_pending(slot, &self.log, &self.registry);
             if alive && end - peer.place <= MAX_BACKLOG {
                 slowest = slowest.min(peer.place);
             } else {
-                self.leave(seat);
+                self.remove(slot);
             }
         }
-        self.log.forget(slowest);
+        self.log.trim(slowest);
     }
 }
 
 impl Peer {
-    /// Reads what the socket holds. The answer is whether the connection goes on.
+    /// Reads until the socket is empty. Returns whether the connection stays open.
     ///
-    /// A read that does not fill `chunk` has emptied the socket, so there is no second one, except for the end of the
-    /// stream (`closed`): it sends no event of its own.
-    fn hear(&mut self, log: &mut Log, chunk: &mut [u8], closed: bool) -> bool {
+    /// A read that does not fill `chunk` has emptied the socket and is the last, except at the end of the stream
+    /// (`closed`), which causes no event of its own.
+    fn read(&mut self, log: &mut Log, chunk: &mut [u8], closed: bool) -> bool {
         loop {
             let count = match self.stream.read(chunk) {
                 Ok(0) => return false,
@@ -235,7 +235,8 @@ impl Peer {
         true
     }
 
-    /// Takes a request, or frames, from the front of `bytes`: how many bytes those were, or `None` if it ended.
+    /// Handles the request or frames at the start of `bytes`. Returns the number of bytes used, or `None` if the
+    /// connection is to be closed.
     fn consume(&mut self, log: &mut Log, bytes: &[u8]) -> Option<usize> {
         let mut used = 0;
         if self.prefix.is_none() {
@@ -248,7 +249,7 @@ impl Peer {
         let prefix = self.prefix.as_deref().unwrap_or_default();
         while let Some(frame) = Frame::first_of(&bytes[used..]) {
             match frame.first_byte {
-                TEXT => log.say(prefix, frame.masked, frame.key),
+                TEXT => log.append_text(prefix, frame.masked, frame.key),
                 CLOSE => {
                     self.echo_close(&frame);
                     return None;
@@ -260,7 +261,7 @@ impl Peer {
         Some(used)
     }
 
-    /// The opening handshake, RFC 6455 4.2.2. The place in the log is taken before the 101 is written.
+    /// The opening handshake (RFC 6455 section 4.2.2). Takes the place in the log before it writes the 101.
     fn open(&mut self, log: &Log, request: &str) -> Option<()> {
         let id = request.strip_prefix("GET /ws/")?.split(' ').next()?;
         let key = request.lines().find_map(|line| {
@@ -278,19 +279,19 @@ impl Peer {
         self.stream.write_all(response.as_bytes()).ok()
     }
 
-    /// Sends back the Close that came, unless the socket is full: then a frame may be half written.
+    /// Echoes the received Close, unless the socket is full: a frame may be half written then.
     fn echo_close(&mut self, close: &Frame) {
         if self.full {
             return;
         }
         let mut echo = vec![CLOSE, close.masked.len() as u8];
         echo.extend(close.masked.iter().zip(close.key).map(|(b, k)| b ^ k));
-        // A peer that is gone already needs no Close.
+        // If the peer has already gone, it needs no Close.
         let _ = self.stream.write(&echo);
     }
 
-    /// Writes, once, all that this peer has not got. The answer is whether the connection goes on.
-    fn catch_up(&mut self, seat: usize, log: &Log, registry: &Registry) -> bool {
+    /// Writes, once, what this peer has not been sent. Returns whether the connection stays open.
+    fn write_pending(&mut self, slot: usize, log: &Log, registry: &Registry) -> bool {
         let rest = log.since(self.place);
         if self.full || rest.is_empty() {
             return true;
@@ -305,16 +306,16 @@ impl Peer {
         }
         self.full = true;
         let both = Interest::READABLE | Interest::WRITABLE;
-        registry.reregister(&mut self.stream, Token(seat), both).is_ok()
+        registry.reregister(&mut self.stream, Token(slot), both).is_ok()
     }
 }
 
-/// A whole frame from a client, still masked.
+/// A complete frame from a client, still masked.
 struct Frame<'a> {
     first_byte: u8,
     key: [u8; 4],
     masked: &'a [u8],
-    /// Header and payload.
+    /// Of header and payload.
     length: usize,
 }
 

@@ -1,34 +1,34 @@
-//! The benchmark: what a delivered message costs, and against whom. `cargo bench -- --help` tells how to use it.
+//! The benchmark: what delivering a message costs, here and in other servers. `cargo bench -- --help` lists the options.
 //!
-//! It starts each server as a process of its own, drives it over loopback with raw frames, and checks what it measures:
-//! every message delivered to everyone, each sender's in order, all receivers one order. Read it in this order:
+//! Each server runs as a separate process, driven over loopback with raw frames. Every run is checked: each message
+//! reaches every client, each sender's messages arrive in order, and all receivers see one order. In reading order:
 //!
-//! | file | what |
+//! | file | contents |
 //! |---|---|
-//! | `scenario.rs` | the loads, and what each is for |
-//! | `contest.rs` | who runs when, and on which core |
-//! | `process.rs`, `system/` | a server's process: start, clocks, memory, end |
-//! | `load/` | what the clients do; `transcript.rs` has the checks, `self_check.rs` checks these |
-//! | `floor.rs` | the least that a server can do; the distance to it is the figure that matters |
+//! | `scenario.rs` | the scenarios and the question each one answers |
+//! | `runner.rs` | which server runs when, and on which core |
+//! | `process.rs`, `system/` | a server process: start, CPU clock, memory, end |
+//! | `load/` | what the clients do; `transcript.rs` checks what they receive, `self_check.rs` tests those checks |
+//! | `floor.rs` | the least a chat server can do; a server's distance from it is the cost of its own work |
 //! | `report.rs` | the tables |
 //!
-//! The figures:
-//! - **deliveries/s**: messages that arrived, once for each receiver, by the time that passed.
-//! - **CPU a delivery**: the server's CPU clock, all threads, user and system, by the same number. It has what the
-//!   kernel does in the server's name: over loopback that is the receiver's part of TCP as well.
-//! - **p50, p99**: from just before the write that sends a message (fan-out: from its time on the schedule) to the read
-//!   that brings it, for each receiver. In visit: from connecting to the end of the stream.
-//! - **peak memory**: the most that was resident since the process began.
-//! - **load busy**: the load's own CPU time by the time that passed. Near 100% the load set the pace, not the server: then
-//!   CPU a delivery is the figure to compare.
-//! - **ratio**: the first line's figure by this line's; the median of the rounds' ratios.
+//! The columns:
+//! - **deliveries/s**: messages received, counted once per receiver, per second.
+//! - **CPU/delivery**: the server's CPU time (all threads, user and system) per delivery. It includes the kernel's work on
+//!   the server's behalf; over loopback that is the receiving side of TCP as well.
+//! - **p50, p99**: latency from just before the write that sends a message to the read that receives it, per receiver.
+//!   In `fan-out` it starts at the scheduled time; in `visit` it is the time from connecting to the end of the stream.
+//! - **peak memory**: the largest resident set since the process started.
+//! - **load CPU**: CPU time of the load process per second. Near 100% the load is the bottleneck, not the server; compare
+//!   CPU/delivery then.
+//! - **ratio**: the value for the first server under the same load, divided by this one's; the median over the rounds.
 
-mod contest;
 mod floor;
 mod load;
 mod options;
 mod process;
 mod report;
+mod runner;
 mod scenario;
 mod system;
 
@@ -36,10 +36,10 @@ use std::env;
 use std::net::{Ipv4Addr, TcpListener};
 use std::process::ExitCode;
 
-use contest::{Cores, Heat};
 use options::{Options, Request};
+use runner::Cores;
 
-/// Above this, the machine is not ours alone.
+/// Above this load average, other programs are disturbing the measurement.
 const QUIET_LOAD_AVERAGE: f64 = 0.5;
 
 fn main() -> ExitCode {
@@ -64,12 +64,12 @@ fn run(options: &Options) -> ExitCode {
     system::watch_for_signals();
     system::raise_open_files();
     let cores = Cores::of_this_machine();
-    print_circumstances(options, &cores);
+    print_conditions(options, &cores);
     let mut failed = false;
     for scenario in &options.scenarios {
-        let heats = contest::hold(scenario, options, &cores);
-        report::print(scenario, &heats);
-        failed |= heats.iter().flat_map(|heat: &Heat| &heat.entries).any(|entry| entry.fault.is_some());
+        let rows = runner::run(scenario, options, &cores);
+        report::print(scenario, &rows);
+        failed |= rows.iter().flat_map(|row| &row.entries).any(|entry| entry.fault.is_some());
     }
     if failed {
         eprintln!("at least one server FAILED a scenario, see above");
@@ -78,21 +78,21 @@ fn run(options: &Options) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn print_circumstances(options: &Options, cores: &Cores) {
+fn print_conditions(options: &Options, cores: &Cores) {
     println!("{}; {}.", system::machine(), cores.describe());
-    if let Some(busy) = system::load_average().filter(|&busy| busy > QUIET_LOAD_AVERAGE) {
-        println!("The load average is {busy} before the start: something else runs here, and it disturbs.");
+    if let Some(load) = system::load_average().filter(|&load| load > QUIET_LOAD_AVERAGE) {
+        println!("The load average at the start is {load}: other programs are disturbing the measurement.");
     }
     println!(
-        "Rounds: {}, each of {:?}; the median (least–greatest) of them. Ratio: the first line's figure by this line's.",
+        "Rounds: {}, of {:?} each. A cell is the median (min–max). Ratio: the first server's value divided by this one's.",
         options.rounds, options.time
     );
 }
 
-/// This executable as the floor, on the `PORT` it is told.
+/// Runs this executable as the floor, on the port in `PORT`.
 fn serve_floor() -> ExitCode {
     let Some(port) = env::var("PORT").ok().and_then(|port| port.parse().ok()) else {
-        eprintln!("the floor needs a PORT in the environment");
+        eprintln!("the floor needs PORT in the environment");
         return ExitCode::from(2);
     };
     let served = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).and_then(floor::serve);

@@ -1,6 +1,7 @@
-//! The servers: how each is started, watched and stopped. One runs at a time, as a process of its own.
+//! The server processes: start, measure, stop. Only one runs at a time.
 
 use std::fs::{self, File};
+use std::io::{self, BufRead, BufReader};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -10,14 +11,14 @@ use std::time::{Duration, Instant};
 use crate::load::Fault;
 use crate::system;
 
-/// The first argument with which the benchmark's own executable is the floor.
+/// The first argument that makes the benchmark's own executable serve as the floor.
 pub const FLOOR: &str = "floor";
 
-/// An interpreter with a framework to load may take some seconds.
+/// An interpreter that loads a framework may take some seconds.
 const START_DEADLINE: Duration = Duration::from_secs(20);
 const START_POLL: Duration = Duration::from_millis(5);
 
-/// How much of a server's last words a fault quotes.
+/// How much of a failed server's output a fault quotes.
 const LAST_LINES: usize = 5;
 
 /// A server to measure.
@@ -27,34 +28,41 @@ pub struct Server {
 }
 
 pub enum Launch {
-    /// This package's own binary, which picks its port and prints it.
-    Switchboard { options: &'static [&'static str] },
-    /// This executable once more.
+    /// A build of switchboard.
+    Switchboard { program: PathBuf, options: &'static [&'static str], stdout: Stdout },
+    /// This executable, with [`FLOOR`] as its argument.
     Floor,
-    /// What the shell makes of it; it is told its `PORT`.
+    /// A shell command that reads `PORT` from the environment.
     Command(String),
 }
 
-/// A server that listens. Dropping it kills it.
+/// A server's standard output.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Stdout {
+    /// A pipe that nobody reads would block a server that prints a lot, and reading it would cost the load CPU time.
+    File,
+    /// A pipe whose reader goes away once the server has printed its URL.
+    Closed,
+}
+
+/// A server that listens. Dropping it kills the process.
 pub struct Process {
     child: Child,
     port: u16,
+    /// What the server prints; removed when it ends.
     output: PathBuf,
 }
 
 impl Process {
-    /// Starts a server, and returns when it listens.
+    /// Starts a server and waits until it listens.
     pub fn start(server: &Server) -> Result<Process, Fault> {
-        let port = match server.launch {
-            Launch::Switchboard { .. } => 0,
-            Launch::Floor | Launch::Command(_) => free_port()?,
-        };
-        // A pipe that nobody empties would stop a server that prints a lot, and emptying it would cost the load.
+        let port = free_port()?;
         let output = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("server-{}.log", std::process::id()));
-        let child = spawn(&server.launch, port, &output)?;
-        system::kill_with_us(child.id());
+        let child = spawn(&server.launch, port, &output).map_err(|error| Fault::Io("starting the server", error))?;
+        system::kill_on_signal(child.id());
         let mut process = Process { child, port, output };
         process.wait_until_it_listens()?;
+        process.close_stdout()?;
         Ok(process)
     }
 
@@ -72,15 +80,15 @@ impl Process {
         system::memory(self.child.id())
     }
 
-    /// The most that ever was.
+    /// The largest resident memory so far, in bytes.
     pub fn peak_memory(&self) -> Option<u64> {
         system::peak_memory(self.child.id())
     }
 
     fn wait_until_it_listens(&mut self) -> Result<(), Fault> {
         let deadline = Instant::now() + START_DEADLINE;
-        while !self.listens() {
-            let ended = self.child.try_wait().map_err(|error| Fault::Io("watching the server", error))?;
+        while TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).is_err() {
+            let ended = self.child.try_wait().map_err(|error| Fault::Io("waiting for the server", error))?;
             if let Some(status) = ended {
                 return Err(Fault::Start(format!("{status}\n{}", self.last_lines())));
             }
@@ -92,22 +100,12 @@ impl Process {
         Ok(())
     }
 
-    fn listens(&mut self) -> bool {
-        if self.port == 0 {
-            match self.printed_port() {
-                Some(port) => self.port = port,
-                None => return false,
-            }
-        }
-        TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).is_ok()
-    }
-
-    /// The port in the printed line with `http://127.0.0.1:PORT`, once that line is whole.
-    fn printed_port(&self) -> Option<u16> {
-        let output = fs::read_to_string(&self.output).ok()?;
-        let (_, rest) = output.split_once("http://127.0.0.1:")?;
-        let end = rest.find(|next: char| !next.is_ascii_digit())?;
-        rest[..end].parse().ok()
+    fn close_stdout(&mut self) -> Result<(), Fault> {
+        let Some(stdout) = self.child.stdout.take() else {
+            return Ok(());
+        };
+        let read = BufReader::new(stdout).read_line(&mut String::new());
+        read.map(drop).map_err(|error| Fault::Io("reading the server's first line", error))
     }
 
     fn last_lines(&self) -> String {
@@ -119,45 +117,39 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // Errors here mean that it has ended already, and that nothing is left to remove.
+        // These fail only if the process has already ended or the file is already gone.
         let _ = self.child.kill();
         let _ = self.child.wait();
-        system::kill_with_us(0);
+        system::kill_on_signal(0);
         let _ = fs::remove_file(&self.output);
     }
 }
 
-fn spawn(launch: &Launch, port: u16, output: &Path) -> Result<Child, Fault> {
-    let spawned = || {
-        let stdout = File::create(output)?;
-        let stderr = stdout.try_clone()?;
-        let mut command = match launch {
-            Launch::Switchboard { options } => {
-                let mut command = Command::new(env!("CARGO_BIN_EXE_switchboard"));
-                command.args(["--host", "127.0.0.1", "--port", "0"]).args(*options);
-                command
-            }
-            Launch::Floor => {
-                let mut command = Command::new(std::env::current_exe()?);
-                command.arg(FLOOR);
-                command
-            }
-            Launch::Command(line) => {
-                // `exec`, so that the process we know is the server and not a shell.
-                let mut command = Command::new("sh");
-                command.args(["-c", &format!("exec {line}")]);
-                command
-            }
-        };
-        command
-            .env("RUST_LOG", "off")
-            .env("PORT", port.to_string())
-            .stdin(Stdio::null())
-            .stdout(stdout)
-            .stderr(stderr)
-            .spawn()
+fn spawn(launch: &Launch, port: u16, output: &Path) -> io::Result<Child> {
+    let log = File::create(output)?;
+    let mut command = match launch {
+        Launch::Switchboard { program, options, .. } => {
+            let mut command = Command::new(program);
+            command.args(["--host", "127.0.0.1", "--port", &port.to_string()]).args(*options);
+            command
+        }
+        Launch::Floor => {
+            let mut command = Command::new(std::env::current_exe()?);
+            command.arg(FLOOR);
+            command
+        }
+        Launch::Command(line) => {
+            // `exec` makes the child the server itself, not a shell.
+            let mut command = Command::new("sh");
+            command.args(["-c", &format!("exec {line}")]);
+            command
+        }
     };
-    spawned().map_err(|error| Fault::Io("starting the server", error))
+    let stdout = match launch {
+        Launch::Switchboard { stdout: Stdout::Closed, .. } => Stdio::piped(),
+        _ => log.try_clone()?.into(),
+    };
+    command.env("RUST_LOG", "off").env("PORT", port.to_string()).stdin(Stdio::null()).stdout(stdout).stderr(log).spawn()
 }
 
 fn free_port() -> Result<u16, Fault> {

@@ -1,10 +1,10 @@
-//! The tables, in Markdown. A figure is the median of the rounds, with the least and the greatest behind it.
+//! The tables, in Markdown. A cell is the median of the rounds, followed by the minimum and the maximum.
 
-use crate::contest::{Entry, Heat};
 use crate::load::Figures;
-use crate::scenario::{Scenario, Unit};
+use crate::runner::{Entry, RowResults};
+use crate::scenario::{Extra, Scenario, Unit};
 
-/// Units, each with how many of the base unit it is, from the largest.
+/// Units with their sizes in base units, largest first.
 type Scale = &'static [(f64, &'static str)];
 
 const COUNT: Scale = &[(1e6, " M"), (1e3, " k"), (1.0, "")];
@@ -15,79 +15,96 @@ const SHARE: Scale = &[(0.01, "%")];
 
 const ABSENT: &str = "-";
 
-/// A column: its head, and its cell in an entry's line, given the entry that the ratios compare.
-type Column = (String, Box<dyn Fn(&Entry, &Entry) -> String>);
+/// What one line of a table shows, and what its ratios compare it with.
+struct Line<'a> {
+    entry: &'a Entry,
+    /// The first server under the same load.
+    first_server: &'a Entry,
+    /// The same server under the first load.
+    first_load: &'a Entry,
+}
 
-pub fn print(scenario: &Scenario, heats: &[Heat]) {
-    println!("\n**{}**: {}\n", scenario.name, scenario.what);
-    let columns = columns(scenario);
-    let heads = columns.iter().map(|(head, _)| head.clone());
+type Cell = Box<dyn Fn(&Line) -> String>;
+type Column = (&'static str, Cell);
+
+/// A value of one run, or `None` where this system can't measure it.
+type Value = fn(&Figures) -> Option<f64>;
+
+pub fn print(scenario: &Scenario, rows: &[RowResults]) {
+    println!("\n**{}**: {}\n", scenario.name, scenario.description);
+    let compares_servers = rows[0].entries.len() > 1;
+    let columns = columns(scenario, compares_servers);
+    let heads = columns.iter().map(|(head, _)| (*head).to_owned());
     let mut lines = vec![std::iter::once("server".to_owned()).chain(heads).collect()];
-    for heat in heats {
-        for entry in &heat.entries {
-            let cells = columns.iter().map(|(_, cell)| cell(entry, &heat.entries[0]));
-            lines.push(std::iter::once(title(heat, entry)).chain(cells).collect());
+    for row in rows {
+        for (entry, first_load) in row.entries.iter().zip(&rows[0].entries) {
+            let line = Line { entry, first_server: &row.entries[0], first_load };
+            let cells = columns.iter().map(|(_, cell)| cell(&line));
+            lines.push(std::iter::once(title(row, entry)).chain(cells).collect());
         }
     }
     print_table(&lines);
-    for heat in heats {
-        print_notes(scenario, heat);
-    }
-    if let [without, with] = heats
-        && scenario.measures_stuck()
-    {
-        print_harm(without, with);
+    for row in rows {
+        print_notes(scenario, row);
     }
 }
 
-fn title(heat: &Heat, entry: &Entry) -> String {
-    match heat.label {
+fn title(row: &RowResults, entry: &Entry) -> String {
+    match row.label {
         "" => entry.server.name.clone(),
         label => format!("{label}, {}", entry.server.name),
     }
 }
 
-fn columns(scenario: &Scenario) -> Vec<Column> {
+fn columns(scenario: &Scenario, compares_servers: bool) -> Vec<Column> {
     let (rate_head, cpu_head) = match scenario.unit {
-        Unit::Delivery => ("deliveries/s", "CPU a delivery"),
-        Unit::Handshake => ("handshakes/s", "CPU a handshake"),
+        Unit::Delivery => ("deliveries/s", "CPU/delivery"),
+        Unit::Handshake => ("handshakes/s", "CPU/handshake"),
     };
+    let to_first = |value| ("ratio", ratio(|line| (line.first_server, line.entry), value));
     let mut columns = vec![
-        column(rate_head, |figures| Some(rate(figures)), COUNT),
-        ratio_column(|figures| Some(rate(figures))),
-        column(cpu_head, cpu, SECONDS),
-        ratio_column(cpu),
-        column("p50", |figures| Some(figures.p50.as_secs_f64()), SECONDS),
-        column("p99", |figures| Some(figures.p99.as_secs_f64()), SECONDS),
-        column("peak memory", |figures| figures.peak_bytes.map(|bytes| bytes as f64), BYTES),
-        column("load busy", load_busy, SHARE),
+        (rate_head, spread(rate, COUNT)),
+        to_first(rate),
+        (cpu_head, spread(cpu, SECONDS)),
+        to_first(cpu),
+        ("p50", spread(|figures| Some(figures.p50.as_secs_f64()), SECONDS)),
+        ("p99", spread(p99, SECONDS)),
+        ("peak memory", spread(peak_memory, BYTES)),
+        ("load CPU", spread(load_cpu, SHARE)),
     ];
-    if scenario.measures_idle() {
-        columns.push(column("memory a connection", |figures| figures.idle_bytes, BYTES));
+    if !compares_servers {
+        columns.retain(|(head, _)| *head != "ratio");
+    }
+    let growth = |value| ratio(|line| (line.entry, line.first_load), value);
+    match scenario.extra {
+        Extra::IdleMemory => columns.push(("memory/connection", spread(|figures| figures.idle_bytes, BYTES))),
+        Extra::CostOfWatching => columns.push(("CPU, times unwatched", growth(cpu))),
+        Extra::Speedup => columns.push(("rate, times 1 thread", growth(rate))),
+        Extra::EffectOfStuck => columns.push(("p99, times none stuck", growth(p99))),
+        Extra::None => {}
     }
     columns
 }
 
-fn column(head: &str, figure: fn(&Figures) -> Option<f64>, scale: Scale) -> Column {
-    let cell = move |entry: &Entry, _: &Entry| {
-        Spread::of(entry.runs.iter().map(figure)).map_or(ABSENT.to_owned(), |spread| spread.print(scale))
-    };
-    (head.to_owned(), Box::new(cell))
+fn spread(value: Value, scale: Scale) -> Cell {
+    Box::new(move |line| {
+        Spread::of(line.entry.runs.iter().map(value)).map_or(ABSENT.to_owned(), |spread| spread.format(scale))
+    })
 }
 
-/// What the first entry has, divided by what this one has. Machines change their pace while they run, so each round is
-/// compared with itself.
-fn ratio_column(figure: fn(&Figures) -> Option<f64>) -> Column {
-    let cell = move |entry: &Entry, first: &Entry| {
-        let pairs = first.runs.iter().zip(&entry.runs);
-        let ratios = pairs.map(|(first, this)| Some(figure(first)? / figure(this)?));
-        Spread::of(ratios).map_or(ABSENT.to_owned(), |spread| print_ratio(spread.median))
-    };
-    ("ratio".to_owned(), Box::new(cell))
+/// The value of one entry divided by that of another. The machine's speed may change while the benchmark runs, so the
+/// two are compared round by round.
+fn ratio(operands: for<'a> fn(&Line<'a>) -> (&'a Entry, &'a Entry), value: Value) -> Cell {
+    Box::new(move |line| {
+        let (dividend, divisor) = operands(line);
+        let rounds = dividend.runs.iter().zip(&divisor.runs);
+        let ratios = rounds.map(|(dividend, divisor)| Some(value(dividend)? / value(divisor)?));
+        Spread::of(ratios).map_or(ABSENT.to_owned(), |spread| format_ratio(spread.median))
+    })
 }
 
-/// Two decimals are what the noise leaves; far from 1, what matters is how far.
-fn print_ratio(ratio: f64) -> String {
+/// Two decimals are all the noise allows; far from 1, only the magnitude matters.
+fn format_ratio(ratio: f64) -> String {
     match ratio {
         10.0.. => format!("{ratio:.0}"),
         0.1.. => format!("{ratio:.2}"),
@@ -95,26 +112,37 @@ fn print_ratio(ratio: f64) -> String {
     }
 }
 
-fn rate(figures: &Figures) -> f64 {
-    figures.count as f64 / figures.took.as_secs_f64()
+fn rate(figures: &Figures) -> Option<f64> {
+    Some(figures.count as f64 / figures.took.as_secs_f64())
 }
 
 fn cpu(figures: &Figures) -> Option<f64> {
     (figures.count > 0).then_some(figures.cpu?.as_secs_f64() / figures.count as f64)
 }
 
+fn p99(figures: &Figures) -> Option<f64> {
+    Some(figures.p99.as_secs_f64())
+}
+
+fn peak_memory(figures: &Figures) -> Option<f64> {
+    figures.peak_bytes.map(|bytes| bytes as f64)
+}
+
 /// The load's share of its core.
-fn load_busy(figures: &Figures) -> Option<f64> {
+fn load_cpu(figures: &Figures) -> Option<f64> {
     Some(figures.load_cpu?.as_secs_f64() / figures.took.as_secs_f64())
 }
 
-fn print_notes(scenario: &Scenario, heat: &Heat) {
-    for entry in &heat.entries {
-        let name = title(heat, entry);
+fn print_notes(scenario: &Scenario, row: &RowResults) {
+    for entry in &row.entries {
+        let name = title(row, entry);
         let cut_short = entry.runs.iter().filter(|run| run.cut_short).count();
         if cut_short > 0 {
             let runs = entry.runs.len();
-            println!("\n{name}, {}: out of time before all had all in {cut_short} of {runs} runs", scenario.name);
+            println!(
+                "\n{name}, {}: time ran out in {cut_short} of {runs} runs before everything was delivered",
+                scenario.name
+            );
         }
         if let Some(fault) = &entry.fault {
             println!("\nFAILED: {name}, {}: {fault}", scenario.name);
@@ -122,50 +150,29 @@ fn print_notes(scenario: &Scenario, heat: &Heat) {
     }
 }
 
-/// What stuck clients do to the others, server by server.
-fn print_harm(without: &Heat, with: &Heat) {
-    println!();
-    for (without, with) in without.entries.iter().zip(&with.entries) {
-        let median = |entry: &Entry, figure: fn(&Figures) -> Option<f64>| {
-            Spread::of(entry.runs.iter().map(figure)).map(|spread| spread.median)
-        };
-        let p99 = |figures: &Figures| Some(figures.p99.as_secs_f64());
-        let peak = |figures: &Figures| figures.peak_bytes.map(|bytes| bytes as f64);
-        if let (Some(p99_before), Some(p99_after)) = (median(without, p99), median(with, p99)) {
-            let memory = median(without, peak).zip(median(with, peak)).map(|(before, after)| after - before);
-            let memory = memory.map_or(ABSENT.to_owned(), |bytes| format!("{:+.1} MiB", bytes / 1_048_576.0));
-            println!(
-                "- {}: with stuck clients, p99 of the others is {:.2} times what it is without, peak memory {memory}",
-                with.server.name,
-                p99_after / p99_before
-            );
-        }
-    }
-}
-
-/// The median of some figures, and how far they go.
+/// The median of some values, and their range.
 struct Spread {
-    least: f64,
+    min: f64,
     median: f64,
-    greatest: f64,
+    max: f64,
 }
 
 impl Spread {
-    /// `None` when there are no figures.
-    fn of(figures: impl Iterator<Item = Option<f64>>) -> Option<Spread> {
-        let mut figures: Vec<f64> = figures.flatten().collect();
-        figures.sort_by(f64::total_cmp);
-        let middle = figures.len() / 2;
-        let median = match figures.as_slice() {
+    /// `None` if there are no values.
+    fn of(values: impl Iterator<Item = Option<f64>>) -> Option<Spread> {
+        let mut values: Vec<f64> = values.flatten().collect();
+        values.sort_by(f64::total_cmp);
+        let middle = values.len() / 2;
+        let median = match values.as_slice() {
             [] => return None,
-            figures if figures.len() % 2 == 1 => figures[middle],
-            figures => (figures[middle - 1] + figures[middle]) / 2.0,
+            values if values.len() % 2 == 1 => values[middle],
+            values => (values[middle - 1] + values[middle]) / 2.0,
         };
-        Some(Spread { least: figures[0], median, greatest: figures[figures.len() - 1] })
+        Some(Spread { min: values[0], median, max: values[values.len() - 1] })
     }
 
-    /// All three in the unit that suits the median.
-    fn print(&self, scale: Scale) -> String {
+    /// All three, in the unit that suits the median.
+    fn format(&self, scale: Scale) -> String {
         let fits = |(size, _): &&(f64, &str)| self.median.abs() >= *size;
         let (size, unit) = scale.iter().find(fits).unwrap_or(&scale[scale.len() - 1]);
         let median = self.median / size;
@@ -174,12 +181,12 @@ impl Spread {
             10.0.. => 1,
             _ => 2,
         };
-        let (least, greatest) = (self.least / size, self.greatest / size);
-        format!("{median:.digits$}{unit} ({least:.digits$}–{greatest:.digits$})")
+        let (min, max) = (self.min / size, self.max / size);
+        format!("{median:.digits$}{unit} ({min:.digits$}–{max:.digits$})")
     }
 }
 
-/// Names to the left, figures to the right.
+/// Aligns the first column to the left, the others to the right.
 fn print_table(lines: &[Vec<String>]) {
     let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or_default();
     let widths: Vec<usize> = (0..lines[0].len()).map(width).collect();

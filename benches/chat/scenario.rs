@@ -1,21 +1,28 @@
-//! The scenarios. Each is there for one question.
+//! The scenarios. Each answers one question.
 
-use crate::load::{Load, Pace, Rounds, SHORTEST_TEXT, Schedule};
+use crate::load::{Load, Rounds, SHORTEST_TEXT, Schedule, Until};
+use crate::process::Stdout;
 
 pub struct Scenario {
     pub name: &'static str,
-    /// What happens in it, for the table's title.
-    pub what: &'static str,
+    /// What the clients do, for the table's title.
+    pub description: &'static str,
     pub unit: Unit,
-    pub contest: Contest,
+    pub servers: Servers,
+    /// Whether server and load each have a core to themselves, or share all cores.
+    pub pinned: bool,
+    pub extra: Extra,
     pub rows: Vec<Row>,
 }
 
-/// A load of a scenario: most have one.
+/// One load of a scenario; most scenarios have only one.
 pub struct Row {
-    /// Tells it from the scenario's others.
+    /// Distinguishes it from the scenario's other rows.
     pub label: &'static str,
     pub load: Load,
+    /// Further options of switchboard.
+    pub options: &'static [&'static str],
+    pub stdout: Stdout,
 }
 
 /// What is counted.
@@ -25,92 +32,143 @@ pub enum Unit {
     Handshake,
 }
 
-/// Who takes part, and where.
+/// Which servers run.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Contest {
-    /// switchboard, the floor and the others; server and load each on a core of its own.
+pub enum Servers {
     All,
-    /// switchboard with one thread and with two; every core is free for everyone.
-    Threads,
+    /// Only builds of switchboard: the rows differ in its options or use its `/lifecycle`.
+    Switchboard,
 }
 
-impl Scenario {
-    /// Whether the memory of idle connections is what it is about.
-    pub fn measures_idle(&self) -> bool {
-        self.name == "crowd"
-    }
-
-    /// Whether it compares rows with and without stuck clients.
-    pub fn measures_stuck(&self) -> bool {
-        self.name == "stuck"
-    }
+/// A column that only this scenario has.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Extra {
+    None,
+    /// Memory of an idle connection.
+    IdleMemory,
+    /// Latency compared with the first row.
+    EffectOfStuck,
+    /// CPU time compared with the first row.
+    CostOfWatching,
+    /// Throughput compared with the first row.
+    Speedup,
 }
 
-/// Clients who all send, wait until all have all, again.
-const EVERYONE_SENDS: Rounds =
-    Rounds { clients: 32, senders: 32, messages: 1, text_bytes: SHORTEST_TEXT, stuck: 0, pace: Pace::Time };
+/// Every client sends one message and waits until all have received everything; repeat.
+const EVERYONE_SENDS: Rounds = Rounds {
+    clients: 32,
+    senders: 32,
+    messages: 1,
+    text_bytes: SHORTEST_TEXT,
+    stuck: 0,
+    viewers: 0,
+    until: Until::Time,
+};
 
 const BURST: Rounds = Rounds { messages: 51, ..EVERYONE_SENDS };
 
-/// What the chat benchmark in Bun's repository sends.
+/// As in the chat benchmark of Bun's repository.
 const FLOOD: Rounds = Rounds { messages: 1_632, ..EVERYONE_SENDS };
 
 const ROOM: Rounds = Rounds { clients: 256, senders: 256, messages: 4, text_bytes: 64, ..EVERYONE_SENDS };
 
-const CROWD: Rounds = Rounds { pace: Pace::Times(10), ..one_to(10_000) };
+const CROWD: Rounds = Rounds { until: Until::Rounds(10), ..one_to(10_000) };
 
-/// A round tells each client 128 KiB; in all it is one and a half times the backlog that a client may have.
+/// A round sends 128 KiB to each client, a run 1.5 times the backlog a client may have.
 const BESIDE_STUCK: Rounds =
-    Rounds { messages: 4, text_bytes: 1000, pace: Pace::Told(24 * 1024 * 1024), ..EVERYONE_SENDS };
+    Rounds { messages: 4, text_bytes: 1000, until: Until::Bytes(24 * 1024 * 1024), ..EVERYONE_SENDS };
 
 const fn one_to(clients: usize) -> Rounds {
     Rounds { clients, senders: 1, ..EVERYONE_SENDS }
 }
 
 pub fn all() -> Vec<Scenario> {
-    let one = |name, what, load| several(name, what, vec![Row { label: "", load }]);
     vec![
         one(
             "chat",
-            "32 clients, each sends 1 message of 16 bytes, all wait until all have all, again",
+            "32 clients each send a message of 16 bytes and wait until all have received everything; repeat",
             Load::Rounds(EVERYONE_SENDS),
         ),
-        one("burst", "the same, 51 messages each at once", Load::Rounds(BURST)),
-        one("flood", "the same, 1,632 messages each at once", Load::Rounds(FLOOD)),
-        one("room", "256 clients, each sends 4 messages of 64 bytes at once, and again", Load::Rounds(ROOM)),
+        one("burst", "as `chat`, with 51 messages from each at once", Load::Rounds(BURST)),
+        one("flood", "as `chat`, with 1,632 messages from each at once", Load::Rounds(FLOOD)),
+        one("room", "256 clients each send 4 messages of 64 bytes at once; repeat", Load::Rounds(ROOM)),
         one(
             "fan-out",
-            "1,000 clients, 10 of them send 40 messages/s in all, on schedule; latency from the scheduled time",
+            "1,000 clients, 10 of which send 40 messages/s in total on a schedule; latency from the scheduled time",
             Load::Schedule(Schedule { clients: 1_000, senders: 10, rate: 40 }),
         ),
-        one("crowd", "10,000 idle connections; then one message to all, ten times", Load::Rounds(CROWD)),
+        Scenario {
+            extra: Extra::IdleMemory,
+            ..one("crowd", "10,000 idle connections; then one message to all of them, ten times", Load::Rounds(CROWD))
+        },
         Scenario {
             unit: Unit::Handshake,
-            ..one("visit", "connect, opening handshake, closing handshake, again; one at a time", Load::Visit)
-        },
-        several("sizes", "one message to so many receivers, again", sizes()),
-        Scenario {
-            contest: Contest::Threads,
-            ..one("threads", "one message to 10,000 receivers, again; no pins", Load::Rounds(one_to(10_000)))
+            ..one("visit", "connect, opening handshake, closing handshake; one client at a time", Load::Visit)
         },
         several(
-            "stuck",
-            "32 clients, each sends 4 messages of 1,000 bytes at once, and again, besides clients who do not read at all",
-            beside_stuck(),
+            "sizes",
+            "one message to this many receivers; repeat",
+            [("10", 10), ("100", 100), ("1,000", 1_000), ("10,000", 10_000)]
+                .map(|(label, clients)| row(label, Load::Rounds(one_to(clients)))),
+        ),
+        Scenario {
+            servers: Servers::Switchboard,
+            pinned: false,
+            extra: Extra::Speedup,
+            ..several(
+                "threads",
+                "one message to 10,000 receivers; repeat; server and load share all cores",
+                [("1 thread", &["--threads", "1"]), ("2 threads", &["--threads", "2"])]
+                    .map(|(label, options)| Row { options, ..row(label, Load::Rounds(one_to(10_000))) }),
+            )
+        },
+        Scenario {
+            extra: Extra::EffectOfStuck,
+            ..several(
+                "stuck",
+                "32 clients each send 4 messages of 1,000 bytes at once; repeat; beside clients that never read",
+                [("none stuck", 0), ("1,000 stuck", 1_000)]
+                    .map(|(label, stuck)| row(label, Load::Rounds(Rounds { stuck, ..BESIDE_STUCK }))),
+            )
+        },
+        watched("watched", "as `room`, while `/lifecycle` or `--explain` shows every step", ROOM),
+        watched(
+            "watched-burst",
+            "the same, with 51 messages of 16 bytes from each client at once, so the deliveries themselves cost little",
+            Rounds { clients: 256, senders: 256, ..BURST },
         ),
     ]
 }
 
-fn several(name: &'static str, what: &'static str, rows: Vec<Row>) -> Scenario {
-    Scenario { name, what, unit: Unit::Delivery, contest: Contest::All, rows }
+fn watched(name: &'static str, description: &'static str, load: Rounds) -> Scenario {
+    let viewers = |label, viewers| row(label, Load::Rounds(Rounds { viewers, ..load }));
+    let explain = |label, stdout| Row { options: &["--explain"], stdout, ..viewers(label, 0) };
+    let rows = [
+        viewers("unwatched", 0),
+        viewers("1 viewer", 1),
+        viewers("16 viewers", 16),
+        explain("--explain to a file", Stdout::File),
+        explain("--explain, stdout closed", Stdout::Closed),
+    ];
+    Scenario { servers: Servers::Switchboard, extra: Extra::CostOfWatching, ..several(name, description, rows) }
 }
 
-fn sizes() -> Vec<Row> {
-    let row = |label, clients| Row { label, load: Load::Rounds(one_to(clients)) };
-    vec![row("10", 10), row("100", 100), row("1,000", 1_000), row("10,000", 10_000)]
+fn one(name: &'static str, description: &'static str, load: Load) -> Scenario {
+    several(name, description, [row("", load)])
 }
 
-fn beside_stuck() -> Vec<Row> {
-    let row = |label, stuck| Row { label, load: Load::Rounds(Rounds { stuck, ..BESIDE_STUCK }) };
-    vec![row("none stuck", 0), row("1,000 stuck", 1_000)]
+fn several<const N: usize>(name: &'static str, description: &'static str, rows: [Row; N]) -> Scenario {
+    Scenario {
+        name,
+        description,
+        unit: Unit::Delivery,
+        servers: Servers::All,
+        pinned: true,
+        extra: Extra::None,
+        rows: rows.into(),
+    }
+}
+
+fn row(label: &'static str, load: Load) -> Row {
+    Row { label, load, options: &[], stdout: Stdout::File }
 }

@@ -1,4 +1,4 @@
-// Bun's own server: a topic to which everyone subscribes. Listens on 127.0.0.1, on the PORT in the environment.
+// Bun's built-in server: every client subscribes to one topic. Listens on 127.0.0.1, port PORT from the environment.
 const server = Bun.serve({
   hostname: "127.0.0.1",
   port: Number(process.env.PORT),
@@ -7,7 +7,7 @@ const server = Bun.serve({
     if (server.upgrade(request, { data: { id } })) {
       return undefined;
     }
-    return new Response("a WebSocket is needed here", { status: 426 });
+    return new Response("expected a WebSocket upgrade", { status: 426 });
   },
   websocket: {
     perMessageDeflate: false,

@@ -1,7 +1,7 @@
 """The chat of FastAPI's tutorial: a connection manager that awaits each socket in turn.
 
-Listens on 127.0.0.1, on the PORT in the environment. (Were this file called fastapi.py, Python would import it in place of
-FastAPI.)
+Listens on 127.0.0.1, port PORT from the environment. (This file must not be called fastapi.py, or Python would import it
+instead of FastAPI.)
 """
 
 import os

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Sets up the peers, from the package registries, in the folder given (default: target/peers), and prints the command that
-# runs the benchmark against all of them. Needs Python 3, Node with npm, and cargo.
+# Installs the other servers and their dependencies into the given folder (default: target/peers) and prints the command
+# that runs the benchmark against all of them. Needs Python 3, Node with npm, and cargo.
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -13,7 +13,7 @@ python3 -m venv "$folder/venv"
 "$folder/venv/bin/pip" install --quiet 'fastapi==0.165.0' 'uvicorn[standard]==0.54.0'
 
 echo "ws and Bun" >&2
-# A script imports from the folder it lies in, so they go where the packages are.
+# A script's imports are resolved from its own folder, so copy it next to node_modules.
 cp "$here/ws.mjs" "$here/bun.js" "$folder"
 npm install --prefix "$folder" --no-save --no-audit --no-fund --loglevel=error ws@8.23.0 bun@1.4.5 >&2
 

@@ -1,4 +1,4 @@
-// Node's `ws`: the broadcast of its README. Listens on 127.0.0.1, on the PORT in the environment.
+// The broadcast example of `ws`, for Node. Listens on 127.0.0.1, port PORT from the environment.
 import WebSocket, { WebSocketServer } from "ws";
 
 const server = new WebSocketServer({
@@ -11,7 +11,7 @@ server.on("connection", (socket, request) => {
   const id = request.url.slice("/ws/".length);
   socket.on("error", () => socket.terminate());
   socket.on("message", (text) => {
-    // A buffer, so that it is encoded once and not for each client.
+    // As a buffer, the text is encoded once instead of once per client.
     const message = Buffer.from(`Client #${id} says: ${text}`);
     for (const client of server.clients) {
       if (client.readyState === WebSocket.OPEN) {

@@ -1,4 +1,4 @@
-//! The clients of a run: one thread and one event loop for all of them, one write per batch, big reads.
+//! The clients of a run: one thread and one event loop for all of them, one write per batch, large reads.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream as StdTcpStream;
@@ -8,23 +8,26 @@ use mio::event::Event;
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 
+use super::SETTLE;
 use super::fault::Fault;
 use super::transcript::{Place, Transcript};
+use super::viewer::Viewer;
 
-/// One read takes all that a socket holds, or nearly.
+/// One read empties a socket, or nearly.
 const READ_BYTES: usize = 256 * 1024;
 
-/// When nobody got anything for this long, what is missing is lost.
+/// If no client receives anything for this long, the missing messages are lost.
 const STALL: Duration = Duration::from_secs(5);
 
-/// After the last message, how long to watch for one too many.
+/// How long to wait for surplus messages after the last expected one.
 const QUIET: Duration = Duration::from_millis(20);
 
 /// How a wait ended.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    AllHaveAll,
-    /// A slow server: all is well so far, but the run's time is up.
+    /// Every client has received everything.
+    Complete,
+    /// The server is slow: no fault so far, but the run's time is over.
     OutOfTime,
 }
 
@@ -32,40 +35,48 @@ pub struct Clients {
     poll: Poll,
     events: Events,
     clients: Vec<Client>,
+    /// Their tokens follow those of the clients.
+    viewers: Vec<Viewer>,
     chunk: Box<[u8]>,
     pub transcript: Transcript,
-    /// How many bytes each client must get in this round.
+    /// Bytes each client must receive in this round.
     expected: usize,
-    /// How many clients have not got them yet.
+    /// Clients that have not received them yet.
     waiting: usize,
 }
 
 struct Client {
     stream: TcpStream,
     place: Place,
-    /// What the socket had no room for.
+    /// What did not fit into the socket.
     unsent: Vec<u8>,
 }
 
 impl Clients {
-    /// The streams are the clients' in the order of their ids, from 0; the first of them are the transcript's senders.
-    pub fn new(streams: Vec<StdTcpStream>, transcript: Transcript) -> Result<Clients, Fault> {
-        Clients::register(streams, transcript).map_err(|error| Fault::Io("setting up the event loop", error))
-    }
-
-    fn register(streams: Vec<StdTcpStream>, transcript: Transcript) -> io::Result<Clients> {
-        let poll = Poll::new()?;
-        let mut clients = Vec::with_capacity(streams.len());
-        for (id, stream) in streams.into_iter().enumerate() {
+    /// Takes the clients' streams in the order of their ids, from 0. The first of them are the transcript's senders.
+    pub fn new(
+        streams: Vec<StdTcpStream>,
+        viewers: Vec<StdTcpStream>,
+        transcript: Transcript,
+    ) -> Result<Clients, Fault> {
+        let fault = |error| Fault::Io("setting up the event loop", error);
+        let poll = Poll::new().map_err(fault)?;
+        let mut tokens = (0..).map(Token);
+        let mut register = |stream: StdTcpStream| {
             stream.set_nonblocking(true)?;
             let mut stream = TcpStream::from_std(stream);
-            poll.registry().register(&mut stream, Token(id), Interest::READABLE)?;
-            clients.push(Client { stream, place: Place::default(), unsent: Vec::new() });
-        }
+            let token = tokens.next().expect("there are more tokens than streams");
+            poll.registry().register(&mut stream, token, Interest::READABLE).map(|()| stream)
+        };
+        let mut client = |stream| Ok(Client { stream: register(stream)?, place: Place::default(), unsent: Vec::new() });
+        let clients = streams.into_iter().map(&mut client).collect::<io::Result<_>>().map_err(fault)?;
+        let viewer = |stream| Ok(Viewer { stream: register(stream)?, received: 0 });
+        let viewers = viewers.into_iter().map(viewer).collect::<io::Result<_>>().map_err(fault)?;
         Ok(Clients {
             poll,
             events: Events::with_capacity(4096),
             clients,
+            viewers,
             chunk: vec![0; READ_BYTES].into_boxed_slice(),
             transcript,
             expected: 0,
@@ -73,7 +84,14 @@ impl Clients {
         })
     }
 
-    /// Nothing was sent or heard: from here on everyone is at the same place again.
+    /// Waits until the server has added every client to its list. What viewers receive until then does not count.
+    pub fn settle(&mut self) -> Result<(), Fault> {
+        self.listen_until(Instant::now() + SETTLE)?;
+        self.viewers.iter_mut().for_each(|viewer| viewer.received = 0);
+        Ok(())
+    }
+
+    /// Empties the transcript and moves every client to its start. Every message sent must have been received.
     pub fn begin_round(&mut self) {
         self.transcript.clear();
         self.expected = 0;
@@ -104,32 +122,32 @@ impl Clients {
     fn expect(&mut self, bytes: usize) {
         if self.waiting < self.clients.len() {
             let before = self.expected;
-            let had_all = self.clients.iter().filter(|client| client.place.bytes() == before);
-            self.waiting += had_all.count();
+            let complete = self.clients.iter().filter(|client| client.place.bytes() == before);
+            self.waiting += complete.count();
         }
         self.expected += bytes;
     }
 
-    /// Runs the event loop until all have all, or until `deadline`.
+    /// Runs the event loop until every client has received everything, or until `deadline`.
     pub fn wait_for_all(&mut self, deadline: Instant) -> Result<Outcome, Fault> {
-        let mut last_heard = Instant::now();
+        let mut last_received = Instant::now();
         while self.waiting > 0 {
-            let heard = self.turn(Some(Duration::from_millis(100)))?;
+            let received = self.turn(Some(Duration::from_millis(100)))?;
             let now = Instant::now();
-            if heard {
-                last_heard = now;
-            } else if now - last_heard > STALL {
+            if received {
+                last_received = now;
+            } else if now - last_received > STALL {
                 return Err(self.stalled());
             }
             if now > deadline {
                 return Ok(Outcome::OutOfTime);
             }
         }
-        Ok(Outcome::AllHaveAll)
+        Ok(Outcome::Complete)
     }
 
-    /// Runs the event loop until a time on a schedule. The kernel's timeouts count in milliseconds, so the last one or
-    /// two of them are spent asking.
+    /// Runs the event loop until `due`. Its timeouts have a resolution of a millisecond, so it polls without waiting
+    /// during the last one or two.
     pub fn listen_until(&mut self, due: Instant) -> Result<(), Fault> {
         loop {
             let left = due.saturating_duration_since(Instant::now());
@@ -141,13 +159,18 @@ impl Clients {
         }
     }
 
-    /// Checks that no more comes than was expected.
-    pub fn expect_quiet(&mut self) -> Result<(), Fault> {
-        let until = Instant::now() + QUIET;
-        self.listen_until(until)
+    /// Ends a run: checks that no client receives more than expected, and that every viewer received something.
+    pub fn finish(&mut self, outcome: Outcome) -> Result<(), Fault> {
+        if outcome == Outcome::Complete {
+            self.listen_until(Instant::now() + QUIET)?;
+        }
+        match self.viewers.iter().position(|viewer| viewer.received == 0) {
+            Some(viewer) => Err(Fault::Viewer { viewer, seen: "nothing".to_owned() }),
+            None => Ok(()),
+        }
     }
 
-    /// One turn of the event loop. Whether anybody got anything.
+    /// Runs one turn of the event loop. Returns whether any client received something.
     fn turn(&mut self, timeout: Option<Duration>) -> Result<bool, Fault> {
         match self.poll.poll(&mut self.events, timeout) {
             Err(error) if error.kind() != ErrorKind::Interrupted => {
@@ -155,9 +178,13 @@ impl Clients {
             }
             _ => {}
         }
-        let mut heard = false;
+        let mut received = false;
         for event in &self.events {
             let Token(id) = event.token();
+            if let Some(number) = id.checked_sub(self.clients.len()) {
+                self.viewers[number].read(number, &mut self.chunk)?;
+                continue;
+            }
             let client = &mut self.clients[id];
             if event.is_writable() {
                 client.write_unsent().map_err(|error| Fault::Io("writing messages", error))?;
@@ -171,12 +198,12 @@ impl Clients {
             if place > self.expected {
                 return Err(Fault::Surplus { client: id, bytes: place - self.expected });
             }
-            heard |= place > before;
+            received |= place > before;
             if place == self.expected && place > before {
                 self.waiting -= 1;
             }
         }
-        Ok(heard)
+        Ok(received)
     }
 
     fn stalled(&self) -> Fault {
@@ -191,7 +218,7 @@ impl Clients {
 }
 
 impl Client {
-    /// Reads what the socket holds. A read that does not fill `chunk` has emptied it.
+    /// Empties the socket. A read that does not fill `chunk` is the last.
     fn read(&mut self, id: usize, event: &Event, chunk: &mut [u8], transcript: &mut Transcript) -> Result<(), Fault> {
         loop {
             let count = match self.stream.read(chunk) {
@@ -200,14 +227,14 @@ impl Client {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
                 Err(error) => return Err(Fault::Io("reading messages", error)),
             };
-            transcript.hear(id, &mut self.place, &chunk[..count], Instant::now())?;
+            transcript.receive(id, &mut self.place, &chunk[..count], Instant::now())?;
             if count < chunk.len() && !event.is_read_closed() {
                 return Ok(());
             }
         }
     }
 
-    /// Writes as much as the socket takes.
+    /// Writes as much as fits into the socket.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let mut sent = 0;
         while self.unsent.is_empty() && sent < bytes.len() {

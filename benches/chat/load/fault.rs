@@ -1,29 +1,30 @@
-//! What a run can find wrong. Whatever it is, the run has no figures then.
+//! What can be wrong with a run. A run with a fault has no figures.
 
 use std::fmt;
 use std::io;
 use std::time::Duration;
 
 pub enum Fault {
-    /// The server could not be started, or ended on its own.
+    /// The server did not start, or exited.
     Start(String),
+    /// An operation failed.
     Io(&'static str, io::Error),
     Handshake {
         client: usize,
         seen: String,
     },
-    /// Two receivers were told different things, or in a different order.
-    TwoOrders {
+    /// Two receivers got different messages, or the same in a different order.
+    DifferentOrder {
         client: usize,
         expected: String,
         seen: String,
     },
-    /// A frame that no sender's message makes.
-    Garbled {
+    /// A frame that is no message of a sender.
+    UnexpectedFrame {
         expected: String,
         seen: String,
     },
-    /// A sender's message is missing, doubled or out of order.
+    /// A sender's message is missing, duplicated or out of order.
     Sequence {
         sender: usize,
         expected: u64,
@@ -36,18 +37,25 @@ pub enum Fault {
     Closed {
         client: usize,
     },
-    /// Nobody got anything for so long that what is missing must be lost.
+    /// No client received anything for so long that the missing messages must be lost.
     Stalled {
         after: Duration,
         expected: usize,
         seen: usize,
         waiting: usize,
     },
+    /// The server uses too much memory.
     Memory {
         bytes: u64,
     },
+    /// The closing handshake was not completed.
     Close {
         seen: Vec<u8>,
+    },
+    /// A viewer of `/lifecycle` was refused, disconnected, or received nothing.
+    Viewer {
+        viewer: usize,
+        seen: String,
     },
 }
 
@@ -57,34 +65,35 @@ impl fmt::Display for Fault {
             Fault::Start(why) => write!(f, "did not start: {why}"),
             Fault::Io(doing, error) => write!(f, "{doing}: {error}"),
             Fault::Handshake { client, seen } => {
-                write!(f, "client {client}: expected 101 with the accept value, saw \"{seen}\"")
+                write!(f, "client {client}: expected 101 with the accept value, got \"{seen}\"")
             }
-            Fault::TwoOrders { client, expected, seen } => write!(
+            Fault::DifferentOrder { client, expected, seen } => write!(
                 f,
-                "client {client} was told something else than the first receiver: expected \"{expected}\", saw \"{seen}\""
+                "client {client} received something else than the first receiver: expected \"{expected}\", got \"{seen}\""
             ),
-            Fault::Garbled { expected, seen } => write!(f, "expected {expected}, saw \"{seen}\""),
+            Fault::UnexpectedFrame { expected, seen } => write!(f, "expected {expected}, got \"{seen}\""),
             Fault::Sequence { sender, expected, seen } => write!(
                 f,
-                "client {sender}'s messages are lost, doubled or out of order: expected its number {expected}, saw {seen}"
+                "client {sender}'s messages are lost, duplicated or out of order: expected number {expected}, got {seen}"
             ),
             Fault::Surplus { client, bytes } => {
-                write!(f, "client {client}: expected no more messages, saw {bytes} bytes")
+                write!(f, "client {client}: expected no more messages, got {bytes} bytes")
             }
             Fault::Closed { client } => {
-                write!(f, "client {client}: expected messages, saw the end of the connection")
+                write!(f, "client {client}: expected messages, got the end of the stream")
             }
             Fault::Stalled { after, expected, seen, waiting } => write!(
                 f,
-                "messages lost: expected {expected} bytes for each client, {waiting} of them do not have all (one has \
-                 {seen}), and nothing came for {after:?}"
+                "messages lost: expected {expected} bytes per client; {waiting} clients have fewer (one of them {seen}), \
+                 and none received anything for {after:?}"
             ),
             Fault::Memory { bytes } => {
-                write!(f, "given up: the server holds {} MiB", bytes / (1024 * 1024))
+                write!(f, "run stopped: the server uses {} MiB of memory", bytes / (1024 * 1024))
             }
             Fault::Close { seen } => {
-                write!(f, "expected the Close frame back and then the end of the connection, saw {seen:02x?}")
+                write!(f, "expected a Close frame and then the end of the stream, got {seen:02x?}")
             }
+            Fault::Viewer { viewer, seen } => write!(f, "viewer {viewer}: expected steps of the lifecycle, got {seen}"),
         }
     }
 }

@@ -1,24 +1,24 @@
-//! Frames as RFC 6455 section 5.2 has them: the load's own, and the server's.
+//! Encodes the load's frames and decodes the server's (RFC 6455 section 5.2).
 
-/// A client must mask, with a key that can't be predicted. That protects proxies, of which there are none here.
+/// The RFC requires an unpredictable masking key to protect proxies; there are none here.
 const MASKING_KEY: [u8; 4] = [0x9A, 0x3C, 0x71, 0xE5];
 
 const FIN_AND_TEXT: u8 = 0x81;
 pub const FIN_AND_CLOSE: u8 = 0x88;
 const MASKED: u8 = 0x80;
 
-/// Digits of a sender, a colon, digits of a sequence number: 16 bytes, the shortest text there is.
+/// A text is at least the sender's digits, a colon, and the digits of a sequence number: 16 bytes.
 const SENDER_DIGITS: usize = 5;
 const SEQUENCE_DIGITS: usize = 10;
 
-/// Appends message number `sequence` of client `sender`: a masked frame with a text of `text_bytes`.
+/// Appends message number `sequence` of client `sender`, as a masked text frame with `text_bytes` of payload.
 pub fn append_message(out: &mut Vec<u8>, sender: usize, sequence: u64, text_bytes: usize) {
     let text = format!("{sender:0SENDER_DIGITS$}:{sequence:0SEQUENCE_DIGITS$}");
     let text = format!("{text:.<text_bytes$}");
     append_masked(out, FIN_AND_TEXT, text.as_bytes());
 }
 
-/// A Close with code 1000.
+/// Returns a Close frame with code 1000.
 pub fn close() -> Vec<u8> {
     let mut out = Vec::new();
     append_masked(&mut out, FIN_AND_CLOSE, &1000u16.to_be_bytes());
@@ -39,7 +39,7 @@ fn append_masked(out: &mut Vec<u8>, first_byte: u8, payload: &[u8]) {
     out.extend(payload.iter().zip(MASKING_KEY.iter().cycle()).map(|(b, k)| b ^ k));
 }
 
-/// What everyone gets for each message of `sender`: all but the sequence number is known beforehand.
+/// The frame each client receives for a message of one sender. Only the sequence number varies.
 pub struct Expected {
     /// The header, and the payload up to the sequence number.
     start: Vec<u8>,
@@ -68,7 +68,7 @@ impl Expected {
         self.frame_bytes
     }
 
-    /// The sequence number in `frame`, if that is one of this sender's messages.
+    /// The sequence number in `frame`, if it is one of this sender's messages.
     pub fn sequence_in(&self, frame: &[u8]) -> Option<u64> {
         let rest = frame.strip_prefix(self.start.as_slice())?;
         let (digits, padding) = rest.split_at_checked(SEQUENCE_DIGITS)?;
@@ -79,14 +79,14 @@ impl Expected {
     }
 }
 
-/// A server's frame: not masked, so its length is in two or four bytes here.
+/// A server's frame. It is not masked, and no message here needs the 64-bit length, so its header has 2 or 4 bytes.
 pub struct ServerFrame {
     pub header_bytes: usize,
     pub frame_bytes: usize,
 }
 
 impl ServerFrame {
-    /// Walks the header at the front of `bytes`; `None` while it is not all there.
+    /// Parses the header at the start of `bytes`; `None` if it is incomplete.
     pub fn first_of(bytes: &[u8]) -> Option<ServerFrame> {
         let (header_bytes, payload_bytes) = match bytes.get(1)? {
             126 => (4, u16::from_be_bytes([*bytes.get(2)?, *bytes.get(3)?]).into()),

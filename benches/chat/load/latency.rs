@@ -1,4 +1,4 @@
-//! Latencies, counted in classes that are never wider than a 64th of what they hold.
+//! A histogram of latencies. A class is at most 1/64 as wide as the latencies in it.
 
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ impl Latencies {
         self.count
     }
 
-    /// The latency that `share` of all do not exceed; 0.5 is the median.
+    /// The latency that a `share` of all deliveries do not exceed; 0.5 gives the median.
     pub fn percentile(&self, share: f64) -> Duration {
         let rank = (share * self.count as f64).ceil() as u64;
         let mut below = 0;
@@ -49,7 +49,7 @@ fn class_of(nanoseconds: u64) -> usize {
     (doublings as usize) * CLASSES_PER_DOUBLING + (nanoseconds >> doublings) as usize
 }
 
-/// The other way round: the smallest number in a class.
+/// The inverse of [`class_of`]: the smallest number in a class.
 fn start_of(class: usize) -> u64 {
     let doublings = (class / CLASSES_PER_DOUBLING).saturating_sub(1);
     ((class - doublings * CLASSES_PER_DOUBLING) as u64) << doublings

@@ -1,4 +1,4 @@
-//! The load: what the clients of one run do, and what it costs the server.
+//! The load: what the clients of one run do, and what that costs the server.
 
 mod clients;
 mod connect;
@@ -9,6 +9,7 @@ mod rounds;
 mod schedule;
 pub mod self_check;
 mod transcript;
+mod viewer;
 mod visit;
 
 use std::thread;
@@ -16,7 +17,7 @@ use std::time::{Duration, Instant};
 
 pub use fault::Fault;
 use latency::Latencies;
-pub use rounds::{Pace, Rounds};
+pub use rounds::{Rounds, Until};
 pub use schedule::Schedule;
 
 use crate::process::Process;
@@ -25,10 +26,10 @@ use crate::system;
 /// The shortest message text: it holds the sender and a sequence number.
 pub const SHORTEST_TEXT: usize = 16;
 
-/// A slow server's run ends here even when not all have all.
+/// A slow server's run ends after this time, even if not everything has been delivered.
 const MAX_RUN: Duration = Duration::from_secs(10);
 
-/// Some servers write the 101 before the connection is in their list, so nobody speaks at once.
+/// Some servers write the 101 before they add the connection to their list, so the senders wait this long.
 const SETTLE: Duration = Duration::from_millis(200);
 
 /// What the clients of a run do.
@@ -38,26 +39,26 @@ pub enum Load {
     Visit,
 }
 
-/// What one run measured.
+/// The measurements of one run.
 #[derive(Clone)]
 pub struct Figures {
     /// Deliveries, or handshakes.
     pub count: u64,
     pub took: Duration,
-    /// The server's, if this system can tell.
+    /// CPU time of the server, if this system can measure it.
     pub cpu: Option<Duration>,
-    /// The load's own. When it is nearly all of the time, it was the load that set the pace.
+    /// CPU time of the load. If it is close to `took`, the load was the bottleneck.
     pub load_cpu: Option<Duration>,
     pub p50: Duration,
     pub p99: Duration,
-    /// The server's memory for each connection before anybody spoke.
+    /// The server's memory per connection before any message was sent.
     pub idle_bytes: Option<f64>,
     pub peak_bytes: Option<u64>,
-    /// The run's time was up before all had all.
+    /// Time ran out before everything was delivered.
     pub cut_short: bool,
 }
 
-/// Runs a load on a server that listens, for about `time`.
+/// Runs a load for about `time` on a server that listens.
 pub fn run(load: &Load, server: &Process, time: Duration) -> Result<Figures, Fault> {
     match load {
         Load::Rounds(rounds) => rounds::run(rounds, server, time),
@@ -66,7 +67,7 @@ pub fn run(load: &Load, server: &Process, time: Duration) -> Result<Figures, Fau
     }
 }
 
-/// Reads the clocks at both ends of what is measured.
+/// Reads the clocks at the start and the end of the measured time.
 struct Meter<'a> {
     server: &'a Process,
     started: Instant,
@@ -79,7 +80,7 @@ impl Meter<'_> {
         Meter { server, cpu: server.cpu_time(), load_cpu: own_cpu_time(), started: Instant::now() }
     }
 
-    /// What was counted is the latencies: there is one for each delivery.
+    /// Ends the measured time. There is one latency per delivery, so they give the count.
     fn stop(self, latencies: &Latencies, cut_short: bool) -> Figures {
         let took = self.started.elapsed();
         let since = |(after, before): (Duration, Duration)| after - before;

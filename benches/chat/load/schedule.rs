@@ -1,4 +1,4 @@
-//! A schedule: messages leave at fixed times, whether the server keeps up or not.
+//! A schedule: messages are sent at fixed times, whether or not the server keeps up.
 
 use std::time::{Duration, Instant};
 
@@ -7,25 +7,25 @@ use super::connect;
 use super::fault::Fault;
 use super::frame;
 use super::transcript::Transcript;
-use super::{Figures, MAX_RUN, Meter, SHORTEST_TEXT, settle};
+use super::{Figures, MAX_RUN, Meter, SHORTEST_TEXT};
 use crate::process::Process;
 
-/// At a few messages a second, a run takes longer to say something.
+/// At a low message rate a run needs more time for a meaningful result.
 const TIMES_LONGER: u32 = 2;
 
 pub struct Schedule {
     pub clients: usize,
-    /// The first clients, who send in turn.
+    /// The first clients are the senders; they take turns.
     pub senders: usize,
-    /// Messages a second of all senders together.
+    /// Messages per second of all senders together.
     pub rate: u32,
 }
 
 pub fn run(load: &Schedule, server: &Process, time: Duration) -> Result<Figures, Fault> {
     let streams = connect::clients(server.port(), 0..load.clients)?;
     let transcript = Transcript::new(load.senders, 1, SHORTEST_TEXT);
-    let mut clients = Clients::new(streams, transcript)?;
-    settle();
+    let mut clients = Clients::new(streams, Vec::new(), transcript)?;
+    clients.settle()?;
 
     let period = Duration::from_secs(1) / load.rate;
     let messages = (time * TIMES_LONGER).div_duration_f64(period).ceil() as u32;
@@ -40,10 +40,7 @@ pub fn run(load: &Schedule, server: &Process, time: Duration) -> Result<Figures,
         clients.send(sender, &batch, 1, due)?;
     }
     let outcome = clients.wait_for_all(Instant::now() + MAX_RUN)?;
-    let cut_short = outcome == Outcome::OutOfTime;
-    let figures = meter.stop(&clients.transcript.latencies, cut_short);
-    if !cut_short {
-        clients.expect_quiet()?;
-    }
+    let figures = meter.stop(&clients.transcript.latencies, outcome == Outcome::OutOfTime);
+    clients.finish(outcome)?;
     Ok(figures)
 }

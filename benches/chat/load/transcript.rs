@@ -1,11 +1,11 @@
-//! What the receivers hear, and whether that is right.
+//! Checks what the clients receive.
 //!
 //! Rules:
-//! - All receivers have one order: what one hears must be, byte for byte, what the first to hear it heard. Comparing is
-//!   cheaper than decoding, so only the first one's bytes are decoded.
-//! - In these, each sender's messages must be its own, none missing, none twice, in the order they were sent.
-//! - A message's latency counts once for each receiver, from when it was sent (just before its sender's write; or the
-//!   time it was scheduled for) to the read that brings it.
+//! - All receivers see one order: the bytes a client receives must equal those that the first receiver got at the same
+//!   place. Comparing is cheaper than decoding, so only the first receiver's bytes are decoded.
+//! - Among these, each sender's messages must be unchanged and in order, none missing, none duplicated.
+//! - A message's latency counts once per receiver, from the time it was sent (just before the sender's write, or when it
+//!   was scheduled) to the read that receives it.
 
 use std::time::Instant;
 
@@ -14,18 +14,18 @@ use super::frame::{self, Expected, ServerFrame};
 use super::latency::Latencies;
 
 pub struct Transcript {
-    /// What was heard in this round.
+    /// What the first receivers got in this round.
     bytes: Vec<u8>,
-    /// How many of these are decoded: whole frames only.
+    /// The length of its decoded part: whole frames only.
     decoded: usize,
     runs: Vec<Run>,
     senders: Vec<Sender>,
     pub latencies: Latencies,
 }
 
-/// Messages in a row that one write sent, and that came to the first receiver in one read: they have one latency.
+/// Consecutive messages sent by one write and first received by one read: they share a latency.
 struct Run {
-    /// Where the run ends in the transcript.
+    /// Its end in the transcript.
     end: usize,
     messages: u64,
     sent: Instant,
@@ -33,14 +33,14 @@ struct Run {
 
 struct Sender {
     expected: Expected,
-    /// The number its next message must have.
+    /// The sequence number of its next message.
     next: u64,
     messages_per_write: u64,
-    /// When each of its writes was.
+    /// The time of each of its writes.
     sent: Vec<Instant>,
 }
 
-/// How far a receiver has come in the transcript.
+/// A receiver's place in the transcript.
 #[derive(Clone, Copy, Default)]
 pub struct Place {
     byte: usize,
@@ -70,7 +70,7 @@ impl Transcript {
         }
     }
 
-    /// A new round: nothing was sent or heard, and each sender counts from 0 again.
+    /// Begins a new round, in which each sender counts from 0 again.
     pub fn clear(&mut self) {
         self.bytes.clear();
         self.decoded = 0;
@@ -85,17 +85,17 @@ impl Transcript {
         self.senders[sender].expected.frame_bytes()
     }
 
-    /// Must be said before the sender's write.
+    /// Must be called before the sender's write.
     pub fn sent(&mut self, sender: usize, when: Instant) {
         self.senders[sender].sent.push(when);
     }
 
-    /// Takes what `client`, until now at `place`, read at the time `now`.
-    pub fn hear(&mut self, client: usize, place: &mut Place, chunk: &[u8], now: Instant) -> Result<(), Fault> {
-        let heard_before = &self.bytes[place.byte..];
-        let known = heard_before.len().min(chunk.len());
-        if chunk[..known] != heard_before[..known] {
-            return Err(two_orders(client, heard_before, chunk));
+    /// Checks the chunk that `client`, at `place`, read at the time `now`.
+    pub fn receive(&mut self, client: usize, place: &mut Place, chunk: &[u8], now: Instant) -> Result<(), Fault> {
+        let received_before = &self.bytes[place.byte..];
+        let known = received_before.len().min(chunk.len());
+        if chunk[..known] != received_before[..known] {
+            return Err(different_order(client, received_before, chunk));
         }
         if known < chunk.len() {
             self.bytes.extend_from_slice(&chunk[known..]);
@@ -111,7 +111,7 @@ impl Transcript {
         Ok(())
     }
 
-    /// Decodes the whole frames that have come in.
+    /// Decodes the frames that are complete.
     fn decode(&mut self) -> Result<(), Fault> {
         let runs_before = self.runs.len();
         while let Some(frame) = ServerFrame::first_of(&self.bytes[self.decoded..]) {
@@ -133,31 +133,31 @@ impl Transcript {
     }
 }
 
-/// Checks that a frame is its sender's next message; when that was sent.
+/// Checks that a frame is its sender's next message, and returns the time it was sent.
 fn check(senders: &mut [Sender], frame: &[u8], payload: &[u8]) -> Result<Instant, Fault> {
-    let garbled = |expected: &str| Fault::Garbled { expected: expected.to_owned(), seen: excerpt(frame) };
+    let unexpected = |expected: &str| Fault::UnexpectedFrame { expected: expected.to_owned(), seen: excerpt(frame) };
     let Some(number) = frame::sender_in(payload) else {
-        return Err(garbled("a text frame `Client #SENDER says: TEXT`"));
+        return Err(unexpected("a text frame `Client #SENDER says: TEXT`"));
     };
     let Some(sender) = senders.get_mut(number) else {
-        return Err(garbled("a message of a client that sends"));
+        return Err(unexpected("a message of one of the senders"));
     };
     let Some(seen) = sender.expected.sequence_in(frame) else {
-        return Err(garbled("a message as it was sent, in one text frame"));
+        return Err(unexpected("an unchanged message in one text frame"));
     };
     if seen != sender.next {
         return Err(Fault::Sequence { sender: number, expected: sender.next, seen });
     }
     sender.next += 1;
     let write = (seen / sender.messages_per_write) as usize;
-    sender.sent.get(write).copied().ok_or_else(|| garbled("no message before it was sent"))
+    sender.sent.get(write).copied().ok_or_else(|| unexpected("no message that was not sent yet"))
 }
 
-fn two_orders(client: usize, expected: &[u8], seen: &[u8]) -> Fault {
+fn different_order(client: usize, expected: &[u8], seen: &[u8]) -> Fault {
     let same = expected.iter().zip(seen).take_while(|(e, s)| e == s).count();
-    // The beginning of the frame tells more than the byte in which it differs.
+    // The start of the frame is more useful than the byte that differs.
     let from = same.saturating_sub(24);
-    Fault::TwoOrders { client, expected: excerpt(&expected[from..]), seen: excerpt(&seen[from..]) }
+    Fault::DifferentOrder { client, expected: excerpt(&expected[from..]), seen: excerpt(&seen[from..]) }
 }
 
 fn excerpt(bytes: &[u8]) -> String {

@@ -1,5 +1,5 @@
-//! Visits: connect, opening handshake, closing handshake, again; one at a time. The server closes TCP first, as RFC 6455
-//! 7.1.1 asks for: so it, not the load, has the ports that wait, and the load does not run out of them.
+//! Visits: connect, opening handshake, closing handshake; one client at a time. The server closes TCP first, as RFC 6455
+//! section 7.1.1 requires, so sockets in TIME_WAIT are on its side and the load does not run out of ports.
 
 use std::io::{Read, Write};
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use super::latency::Latencies;
 use super::{Figures, Meter};
 use crate::process::Process;
 
-/// Above this, a run would use the same ports again and again.
+/// Beyond this, a run would reuse ports.
 const MAX_VISITS: u64 = 20_000;
 
 pub fn run(server: &Process, time: Duration) -> Result<Figures, Fault> {

@@ -14,10 +14,10 @@ use nix::unistd::Pid;
 
 const THIS_THREAD: Pid = Pid::from_raw(0);
 
-/// The status of a process that a signal ended, as shells count it.
+/// Added to a signal's number, the exit status of a process it ended, as in shells.
 const ENDED_BY_SIGNAL: i32 = 128;
 
-/// The process that must not outlive this one; 0 is none.
+/// The process to kill when a signal ends this one; 0 for none.
 static CHILD: AtomicU32 = AtomicU32::new(0);
 
 /// The CPU's name and the kernel.
@@ -32,13 +32,13 @@ pub fn machine() -> String {
     format!("{model}, Linux {}", kernel.trim())
 }
 
-/// How many threads wanted to run, on average, in the last minute.
+/// The load average over the last minute.
 pub fn load_average() -> Option<f64> {
     let averages = fs::read_to_string("/proc/loadavg").ok()?;
     averages.split(' ').next()?.parse().ok()
 }
 
-/// The cores that this process may use.
+/// The cores this process may use.
 pub fn cores() -> Vec<usize> {
     let Ok(set) = sched_getaffinity(THIS_THREAD) else {
         return Vec::new();
@@ -46,25 +46,25 @@ pub fn cores() -> Vec<usize> {
     (0..CpuSet::count()).filter(|&core| set.is_set(core).unwrap_or(false)).collect()
 }
 
-/// What `taskset` does, for this thread and for the processes that it starts from here on.
+/// Pins this thread, and the processes it starts from here on, as `taskset` does.
 pub fn pin(cores: &[usize]) {
     let mut set = CpuSet::new();
     for &core in cores {
-        set.set(core).expect("the system named this core itself");
+        set.set(core).expect("the core is one of those the system listed");
     }
-    sched_setaffinity(THIS_THREAD, &set).expect("these are cores that this process was given");
+    sched_setaffinity(THIS_THREAD, &set).expect("this process may use these cores");
 }
 
-/// A client of the largest room takes one file here, and one in the server, which inherits the limit.
+/// Raises the limit on open files, which the server inherits: each client needs one here and one there.
 pub fn raise_open_files() {
     let raised =
         getrlimit(Resource::RLIMIT_NOFILE).and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
     if let Err(error) = raised {
-        eprintln!("the limit on open files stays as it is: {error}");
+        eprintln!("can't raise the limit on open files: {error}");
     }
 }
 
-/// A process's own CPU clock. It is exact, unlike the ticks in `/proc/PID/stat`.
+/// A process's CPU time, from its CPU clock: exact, unlike the ticks in `/proc/PID/stat`.
 pub fn cpu_time(pid: u32) -> Option<Duration> {
     let clock = clock_getcpuclockid(Pid::from_raw(pid.try_into().ok()?)).ok()?;
     Some(clock_gettime(clock).ok()?.into())
@@ -75,7 +75,7 @@ pub fn memory(pid: u32) -> Option<u64> {
     status(pid, "VmRSS:")
 }
 
-/// The most that ever was.
+/// A process's largest resident memory so far, in bytes.
 pub fn peak_memory(pid: u32) -> Option<u64> {
     status(pid, "VmHWM:")
 }
@@ -87,12 +87,13 @@ fn status(pid: u32, field: &str) -> Option<u64> {
     Some(kibibytes * 1024)
 }
 
-/// Has this process killed when a signal ends ours. 0 is none.
-pub fn kill_with_us(pid: u32) {
+/// Sets the process to kill when a signal ends this one; 0 for none.
+pub fn kill_on_signal(pid: u32) {
     CHILD.store(pid, Ordering::Relaxed);
 }
 
-/// Must be called before any other thread is there: it has the signals wait for the thread it starts.
+/// Starts a thread that waits for signals. Must be called before any other thread is started, since it blocks these
+/// signals in the calling thread and all its later ones.
 pub fn watch_for_signals() {
     let mut signals = SigSet::empty();
     signals.extend([Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]);
@@ -101,7 +102,7 @@ pub fn watch_for_signals() {
         let signal = signals.wait().expect("the set names real signals");
         let child = CHILD.load(Ordering::Relaxed);
         if let Ok(pid @ 1..) = i32::try_from(child) {
-            // It may have ended by itself.
+            // Fails only if it has already ended.
             let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
         }
         process::exit(ENDED_BY_SIGNAL + signal as i32);

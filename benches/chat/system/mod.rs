@@ -1,4 +1,4 @@
-//! What only the operating system can tell or do. Where it is not Linux the benchmark runs too, and prints fewer figures.
+//! What depends on the operating system. The benchmark also runs on systems other than Linux, with fewer figures.
 
 #[cfg(target_os = "linux")]
 mod linux;

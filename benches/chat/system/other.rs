@@ -1,4 +1,4 @@
-//! Any other system: neither pins nor CPU clocks, and a server may outlive a benchmark that a signal ends.
+//! Other systems: no pinning, no CPU clocks, and a signal that ends the benchmark leaves the server running.
 
 use std::time::Duration;
 
@@ -30,6 +30,6 @@ pub fn peak_memory(_pid: u32) -> Option<u64> {
     None
 }
 
-pub fn kill_with_us(_pid: u32) {}
+pub fn kill_on_signal(_pid: u32) {}
 
 pub fn watch_for_signals() {}

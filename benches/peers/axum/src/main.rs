@@ -1,5 +1,5 @@
-//! A chat with axum, as its chat example has it: a broadcast channel, and two tasks a connection. The sender takes all
-//! that is queued before it flushes. Listens on 127.0.0.1, on the PORT in the environment.
+//! axum's chat example: a broadcast channel, and two tasks per connection. The sending task drains the queue before it
+//! flushes. Listens on 127.0.0.1, port PORT from the environment.
 
 use std::net::Ipv4Addr;
 
@@ -13,7 +13,7 @@ use futures_util::stream::{SplitSink, StreamExt};
 use tokio::net::TcpListener;
 use tokio::sync::broadcast::{self, error::TryRecvError};
 
-/// Who falls further behind misses messages, so this is more than the greatest burst.
+/// Larger than the largest burst: a client that falls further behind misses messages.
 const QUEUE: usize = 1 << 16;
 
 #[tokio::main]
@@ -25,7 +25,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .with_state(room);
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
     let listener = axum::serve::ListenerExt::tap_io(listener, |stream| {
-        // Not set, it would only be slower.
+        // Failure only makes it slower.
         let _ = stream.set_nodelay(true);
     });
     axum::serve(listener, app).await?;
@@ -47,7 +47,7 @@ async fn chat(socket: WebSocket, id: i64, room: broadcast::Sender<Utf8Bytes>) {
     let mut reader = tokio::spawn(async move {
         while let Some(Ok(message)) = stream.next().await {
             if let Message::Text(text) = message {
-                // There is a receiver: this connection's own.
+                // Can't fail: this connection's own receiver exists.
                 let _ = room.send(format!("Client #{id} says: {text}").into());
             }
         }
