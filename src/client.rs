@@ -1,69 +1,81 @@
 //! The record of one connection: what the room, the log and the view know of the client at its other end.
 
-use std::fmt::{self, Display, Formatter};
-use std::net::SocketAddr;
 use std::sync::OnceLock;
 use std::time::Instant;
 
-/// One accepted connection. Only its name comes later, with the request for an upgrade.
+/// One accepted connection. An idle one is little more than this and its task, so it is kept small.
 #[derive(Debug)]
 pub struct Client {
     /// The connection's number. It is unique; everything that refers to a connection does so by this.
     pub number: u64,
-    /// The address that TCP gave.
-    pub address: SocketAddr,
     /// When TCP was accepted.
     pub accepted: Instant,
     /// The thread that serves the connection, and with it the part of the room.
     pub part: usize,
+    /// What the client asked for. It comes with the request for an upgrade.
     name: OnceLock<Name>,
 }
 
-#[derive(Debug)]
-struct Name {
-    id: Option<i64>,
-    label: Box<str>,
+#[derive(Clone, Copy, Debug)]
+enum Name {
+    Chat(i64),
+    Echo,
 }
 
 impl Client {
     /// The record of a connection accepted now.
-    pub fn new(number: u64, address: SocketAddr, part: usize) -> Self {
-        Self { number, address, accepted: Instant::now(), part, name: OnceLock::new() }
+    pub fn new(number: u64, part: usize) -> Self {
+        Self { number, accepted: Instant::now(), part, name: OnceLock::new() }
     }
 
     /// Names the client of `/ws/{client_id}`. The id is a label: two connections may share one.
     pub fn name_chat(&self, client_id: i64) {
-        self.set_name(Some(client_id), format!("Client #{client_id}"));
+        self.set_name(Name::Chat(client_id));
     }
 
     /// Names the client of `/echo`.
     pub fn name_echo(&self) {
-        self.set_name(None, "Echo".into());
+        self.set_name(Name::Echo);
     }
 
     /// The first name stays: a connection is upgraded once.
-    fn set_name(&self, id: Option<i64>, label: String) {
-        let _ = self.name.set(Name { id, label: label.into() });
+    fn set_name(&self, name: Name) {
+        let _ = self.name.set(name);
     }
 
     /// The id in the path of `/ws/{client_id}`.
     pub fn id(&self) -> Option<i64> {
-        self.name.get()?.id
+        match self.name.get() {
+            Some(Name::Chat(id)) => Some(*id),
+            _ => None,
+        }
     }
 
-    /// The name in the chat, the log and the view: `Client #42` or `Echo`. Empty before the request.
-    pub fn name(&self) -> &str {
-        self.name.get().map_or("", |name| &name.label)
+    /// The name in the chat, the log and the view: `Client #42` or `Echo`. None before the request.
+    pub fn name(&self) -> Option<String> {
+        self.name.get().map(|name| match name {
+            Name::Chat(id) => format!("Client #{id}"),
+            Name::Echo => "Echo".into(),
+        })
     }
 
-    /// What every member reads when this client says `text`, in parts: `Client #42 says: hi`.
-    pub fn says<'a>(&'a self, text: &'a str) -> [&'a [u8]; 3] {
-        [self.name().as_bytes(), b" says: ", text.as_bytes()]
+    /// What every member reads before the words of this client: `Client #42 says: `.
+    pub fn says(&self) -> String {
+        self.name().unwrap_or_default() + " says: "
     }
 }
 
-impl Display for Client {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        write!(f, "connection {}, {}", self.number, self.address)
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_given_once() {
+        let client = Client::new(1, 0);
+        assert_eq!((client.name(), client.id()), (None, None));
+        client.name_chat(-42);
+        client.name_echo();
+        assert_eq!((client.name().as_deref(), client.id()), (Some("Client #-42"), Some(-42)));
+        assert_eq!(client.says(), "Client #-42 says: ");
     }
 }

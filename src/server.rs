@@ -95,8 +95,8 @@ async fn accept(server: Arc<Shared>, listener: TcpListener, runtimes: Arc<[Handl
         let number = server.next_number();
         let Some((permit, full)) = server.permit() else { continue };
         let part = usize::try_from(number).unwrap_or(0) % runtimes.len();
-        let client = Arc::new(Client::new(number, address, part));
-        let service = HttpService::new(Arc::clone(&server), client, full);
+        let client = Arc::new(Client::new(number, part));
+        let service = HttpService::new(Arc::clone(&server), client, address, full);
         if part == 0 {
             tokio::spawn(serve_http(socket, service, permit));
         } else if let Ok(socket) = socket.into_std() {
@@ -104,7 +104,7 @@ async fn accept(server: Arc<Shared>, listener: TcpListener, runtimes: Arc<[Handl
             runtimes[part].spawn(async move {
                 match TcpStream::from_std(socket) {
                     Ok(socket) => serve_http(socket, service, permit).await,
-                    Err(error) => warn!("{}: {error}", service.client()),
+                    Err(error) => warn!("{service}: {error}"),
                 }
             });
         }
@@ -117,7 +117,7 @@ async fn serve_http(socket: TcpStream, service: HttpService, permit: OwnedSemaph
     server.view.accepted(&client);
     // A turn is one write already, so small writes need not be collected.
     if let Err(error) = socket.set_nodelay(true) {
-        debug!("{client}: {error}");
+        debug!("{service}: {error}");
     }
     let wire = Wire::new(socket, Arc::clone(&client), server.view.clone());
     let mut http = http1::Builder::new()
@@ -141,8 +141,8 @@ async fn serve_http(socket: TcpStream, service: HttpService, permit: OwnedSemaph
         }
     };
     let parts = http.into_parts();
-    let (socket, upgrade) = (parts.io.into_inner().into_socket(), parts.service.upgrade());
-    match (exchange, upgrade) {
+    let (socket, service) = (parts.io.into_inner().into_socket(), parts.service);
+    match (exchange, service.upgrade()) {
         (Ok(()), Some(purpose)) => {
             // A copy, or the connection would keep the whole buffer of hyper's.
             let early = parts.read_buf.to_vec();
@@ -152,14 +152,14 @@ async fn serve_http(socket: TcpStream, service: HttpService, permit: OwnedSemaph
         }
         (Ok(()), None) => linger(socket, &server.view, &client).await,
         (Err(error), _) if is_timeout(&error) => {
-            server.faults.log(|| format!("{client}: the client did not take the response in time"));
+            server.faults.log(|| format!("{service}: the client did not take the response in time"));
         }
         (Err(error), _) => {
             // Browsers connect in advance and then send nothing.
             if parts.read_buf.is_empty() {
-                debug!("{client}: {error}");
+                debug!("{service}: {error}");
             } else {
-                server.faults.log(|| format!("{client}: {error}"));
+                server.faults.log(|| format!("{service}: {error}"));
             }
             linger(socket, &server.view, &client).await;
         }

@@ -24,7 +24,9 @@ use hyper::{Request, Response, StatusCode};
 use log::info;
 use std::cell::RefCell;
 use std::convert::Infallible;
+use std::fmt::{self, Display, Formatter};
 use std::future::{Ready, ready};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 /// The body of a response: complete, or a stream of events.
@@ -96,6 +98,7 @@ fn not_found() -> Refusal {
 pub struct HttpService {
     server: Arc<Shared>,
     client: Arc<Client>,
+    address: SocketAddr,
     /// Whether every request is answered with 503, because the server is full.
     full: bool,
     /// What the connection is to become after its 101.
@@ -103,9 +106,9 @@ pub struct HttpService {
 }
 
 impl HttpService {
-    /// The service of this client's connection.
-    pub fn new(server: Arc<Shared>, client: Arc<Client>, full: bool) -> Self {
-        Self { server, client, full, upgrade: RefCell::new(None) }
+    /// The service of the connection from this address.
+    pub fn new(server: Arc<Shared>, client: Arc<Client>, address: SocketAddr, full: bool) -> Self {
+        Self { server, client, address, full, upgrade: RefCell::new(None) }
     }
 
     /// What all connections share.
@@ -119,8 +122,8 @@ impl HttpService {
     }
 
     /// What the connection is to become, if its request was answered with a 101.
-    pub fn upgrade(self) -> Option<Purpose> {
-        self.upgrade.into_inner()
+    pub fn upgrade(&self) -> Option<Purpose> {
+        self.upgrade.take()
     }
 
     fn answer(&self, head: &Head) -> Result<Response<ResponseBody>, Refusal> {
@@ -171,18 +174,23 @@ impl HttpService {
     }
 
     fn log(&self, head: &Head, answer: &Result<Response<ResponseBody>, Refusal>) {
-        let client = &self.client;
         let (method, path) = (|| Sent::Method.show(head), || quote(head.uri.path().as_bytes()));
         match answer {
             Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
-                info!("{client}: WebSocket {} accepted", path());
+                info!("{self}: WebSocket {} accepted", path());
             }
-            Ok(response) => info!("{client}: {} {} {}", method(), path(), response.status()),
+            Ok(response) => info!("{self}: {} {} {}", method(), path(), response.status()),
             Err(refusal) => {
-                let line = || format!("{client}: {} {} {}: {}", method(), path(), refusal.status, refusal.fault);
+                let line = || format!("{self}: {} {} {}: {}", method(), path(), refusal.status, refusal.fault);
                 self.server.faults.log(line);
             }
         }
+    }
+}
+
+impl Display for HttpService {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "connection {}, {}", self.client.number, self.address)
     }
 }
 

@@ -25,7 +25,7 @@ pub enum Ending {
 impl Ending {
     /// Logs the end: a warning if the server closed for a fault of the client's.
     pub fn log(&self, client: &Client, lasted: Duration, messages: u64) {
-        let (number, name, seconds) = (client.number, client.name(), lasted.as_secs_f64());
+        let (number, name, seconds) = (client.number, client.name().unwrap_or_default(), lasted.as_secs_f64());
         let said = count(messages, "message");
         let line = format_args!("connection {number}: {name} disconnected: {self}, after {seconds:.1} s and {said}");
         if self.is_expected() { info!("{line}") } else { warn!("{line}") }

@@ -40,7 +40,7 @@ fn new_room(parts: usize, max_backlog: usize) -> Arc<Room> {
 }
 
 fn join(room: &Arc<Room>, part: usize, number: u64) -> Member {
-    room.join(&Arc::new(Client::new(number, ([127, 0, 0, 1], 1).into(), part)))
+    room.join(&Arc::new(Client::new(number, part)))
 }
 
 fn text(payload: impl AsRef<[u8]>) -> Vec<u8> {

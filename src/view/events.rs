@@ -69,10 +69,7 @@ fn missed(steps: u64) -> String {
 /// One step as an event.
 fn text(step: &Step) -> String {
     let Step { id, client, elapsed, event, .. } = step;
-    let name = match step.name() {
-        "" => String::new(),
-        name => format!(" {name}"),
-    };
+    let name = step.name().map_or_else(String::new, |name| format!(" {name}"));
     let mut text = format!("id: {id}\nevent: {}\n", event.phase.name());
     let mut line = |name: &str, value: &str| {
         let _ = writeln!(text, "data: {name}{value}");

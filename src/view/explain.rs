@@ -122,10 +122,7 @@ impl Terminal {
     }
 
     fn heading(&self, step: &Step, phase: Phase) -> String {
-        let name = match step.name() {
-            "" => String::new(),
-            name => format!(", {name}"),
-        };
+        let name = step.name().map_or_else(String::new, |name| format!(", {name}"));
         let title = format!("── {} ── connection {}{name} ", phase.title(), step.client.number);
         let rule = "─".repeat(WIDTH.saturating_sub(title.chars().count()));
         self.paint(Paint::Phase(phase), &format!("{title}{rule}")) + "\n"

@@ -263,7 +263,7 @@ impl View {
             return;
         }
         self.charge(bytes);
-        let (client, named) = (Arc::clone(client), !client.name().is_empty());
+        let (client, named) = (Arc::clone(client), client.name().is_some());
         let record = Record { client, named, at: Instant::now(), missed: self.missed(), what: what() };
         // An error means that the thread has ended: nobody watches any more.
         let _ = self.0.thread.send(Told::Record(record));

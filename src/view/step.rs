@@ -86,9 +86,9 @@ pub struct Step {
 }
 
 impl Step {
-    /// The name of the client, empty before its request.
-    pub fn name(&self) -> &str {
-        if self.named { self.client.name() } else { "" }
+    /// The name of the client. None before its request.
+    pub fn name(&self) -> Option<String> {
+        self.client.name().filter(|_| self.named)
     }
 
     /// The id of the client, if it has one and it is known by then.

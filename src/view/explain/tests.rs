@@ -6,7 +6,7 @@ use crate::view::frame::tests::collect;
 use std::sync::{Arc, OnceLock};
 
 fn step(number: u64, event: Event) -> Shown {
-    let client = Arc::new(Client::new(number, ([127, 0, 0, 1], 1).into(), 0));
+    let client = Arc::new(Client::new(number, 0));
     let (elapsed, text) = (Duration::ZERO, OnceLock::new());
     Shown::Step(Arc::new(Step { id: 1, client, named: false, elapsed, event, text }))
 }
