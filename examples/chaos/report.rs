@@ -1,9 +1,9 @@
-//! The table: one line for each fault.
+//! The table, with one row per fault.
 
-use crate::faults::neighbours::Losses;
 use std::time::Duration;
+use test_client::neighbours::Losses;
 
-/// The longest answer that is printed in full, in characters.
+/// Longer answers are cut, in characters.
 const WIDTH: usize = 110;
 
 pub struct Row {
@@ -18,13 +18,13 @@ pub struct Row {
 pub enum Verdict {
     /// The answer is the expected one, and the neighbours lost nothing.
     Good,
-    /// Nothing was expected of the answer, and the neighbours lost nothing.
+    /// No answer was expected, and the neighbours lost nothing.
     Unharmed,
     /// The answer is not the expected one.
     Differs(&'static str),
-    /// The neighbours lost nothing but time.
+    /// The neighbours lost only time.
     Delayed,
-    /// The neighbours lost something.
+    /// The neighbours lost messages, their order, or the connection.
     Harmed,
 }
 

@@ -1,49 +1,47 @@
-//! A soak: for a quarter of an hour, neighbours chat while others come, go, die, stall, flood and break rules at random.
-//! Nothing may be lost between the neighbours, the server's memory stays flat, and no file descriptor is left.
+//! A soak test: for a quarter of an hour, neighbours chat while other clients connect, leave, die, stall, flood and break
+//! rules at random. The neighbours lose nothing, the server's memory stays flat, and no file descriptor is left over.
 //!
-//! `.ci/soak` builds and runs it. What is done at random comes from a fixed seed.
+//! `.ci/soak` builds and runs it. The random choices come from a fixed seed.
 
-#[allow(dead_code, reason = "chaos uses the rest")]
-#[path = "../chaos/faults/mod.rs"]
-mod faults;
-mod server;
 mod unruly;
 
-use faults::neighbours::{Losses, Neighbours};
-use faults::stage::Stage;
 use lexopt::prelude::{Long, Short, Value, ValueExt};
-use server::{Sample, Server};
 use std::io::{self, Write};
 use std::path::PathBuf;
-use std::process::ExitCode;
+use std::process::{ExitCode, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
+use test_client::FLOOD_DEADLINE;
+use test_client::neighbours::{Losses, Neighbours};
+use test_client::program::{Executable, Program, Usage};
+use test_client::server;
+use test_client::target::Target;
 use tokio::time::{Instant, interval, sleep};
-use unruly::{Deeds, Unruly};
+use unruly::{Counts, Unruly};
 
 const HELP: &str = "\
-Soaks a switchboard in bad company, and checks what its healthy clients lose, its memory and its file descriptors.
+Runs a switchboard with misbehaving clients, and checks what healthy clients lose, its memory and its file descriptors.
 
 Usage: soak [--seconds N] [--seed N] [--crowd N] PATH/TO/switchboard
 ";
 
-/// The ping interval of the server, short, so that many a client falls silent in a soak.
-pub const PING_INTERVAL: Duration = Duration::from_secs(3);
+/// The ping interval of the server: short, so that many clients exceed it.
+const PING_INTERVAL: Duration = Duration::from_secs(3);
 
-/// How far its clients may fall behind, in bytes; small, so that many do.
-pub const MAX_BACKLOG: usize = 1 << 20;
+/// The backlog limit of the server, in bytes: small, so that many clients exceed it.
+const MAX_BACKLOG: usize = 1 << 20;
 
-/// How many pairs of neighbours chat.
+/// Pairs of neighbours.
 const PAIRS: usize = 2;
 
-/// The pause between two looks at the server.
+/// The pause between two memory samples.
 const SAMPLE_INTERVAL: Duration = Duration::from_secs(10);
 
-/// How long clients that nobody closes may stay: two ping intervals, or a request's 10 s, and the end of TCP.
+/// Time limit for the last clients to leave: two ping intervals, or the 10 s of a request, and the end of TCP.
 const LEAVE_DEADLINE: Duration = Duration::from_secs(20);
 
-/// By how much the median of the last third of the memory samples may be above that of the second, in bytes.
-const SLACK: u64 = 1 << 20;
+/// The largest allowed growth of memory in bytes: the median of the last third of the samples minus that of the second.
+const SLACK: i64 = 1 << 20;
 
 struct Arguments {
     seconds: u64,
@@ -87,26 +85,26 @@ fn parse(mut parser: lexopt::Parser) -> Result<Arguments, lexopt::Error> {
     Ok(Arguments { seconds, seed, crowd, program })
 }
 
-/// Soaks. True if nothing was lost, nothing grew, and nothing is left.
+/// Runs the soak. Returns true if nothing was lost, nothing grew, and nothing is left over.
 async fn soak(arguments: &Arguments) -> io::Result<bool> {
-    let mut server = Server::start(&arguments.program).await?;
-    let before = server.sample()?;
-    let stage = stage(&server);
+    let mut server = start(arguments)?;
+    let before = server.usage()?;
+    let target = target(&server);
     let mut pairs = Vec::new();
     for _ in 0..PAIRS {
-        pairs.push(Neighbours::start(&stage).await?);
+        pairs.push(Neighbours::start(&target).await?);
     }
-    let with_neighbours = server.sample()?;
+    let with_neighbours = server.usage()?;
 
     let end = Instant::now() + Duration::from_secs(arguments.seconds);
-    let deeds = Arc::new(Deeds::default());
+    let counts = Arc::new(Counts::default());
     let crowd: Vec<_> = (0..arguments.crowd)
-        .map(|number| tokio::spawn(Unruly::new(&stage, &deeds, arguments.seed, number).run(end)))
+        .map(|number| tokio::spawn(Unruly::new(&target, &counts, arguments.seed, number).run(end)))
         .collect();
     let pauses = tokio::spawn(longest_pause(end));
-    let samples = watch(&server, &deeds, end).await?;
+    let samples = watch(&server, &counts, end).await?;
     for unruly in crowd {
-        unruly.await.expect("an unruly client does not panic");
+        unruly.await.expect("a client doesn't panic");
     }
 
     let mut losses = Vec::new();
@@ -115,10 +113,10 @@ async fn soak(arguments: &Arguments) -> io::Result<bool> {
         losses.push(pair.finish().await);
     }
     let after = server.settle(before.open_files, LEAVE_DEADLINE).await?;
-    let status = server.stop().await?;
+    let status = stop(&mut server);
     let pause = pauses.await.expect("it only waits");
     let growth = growth(&samples);
-    report(&deeds, &samples, &losses, growth);
+    report(&counts, &samples, &losses, growth);
     println!(
         "open files before, during, after: {}, {} to {}, {}",
         before.open_files,
@@ -129,35 +127,45 @@ async fn soak(arguments: &Arguments) -> io::Result<bool> {
     println!("longest pause of the soak itself: {:.0} ms", pause.as_secs_f64() * 1e3);
     println!("status of the ordered stop: {status}");
     Ok(losses.iter().all(Losses::unharmed)
-        && growth <= SLACK as i64
+        && growth <= SLACK
         && after.open_files == before.open_files
         && status.success())
 }
 
-fn stage(server: &Server) -> Stage {
-    Stage {
-        address: server.address,
-        host: server.address.to_string(),
-        path: "/ws/{id}".into(),
-        patience: Duration::from_secs(10),
-        ping_interval: PING_INTERVAL,
-        max_backlog: MAX_BACKLOG,
-        crowd: 10,
-        ids: Arc::default(),
-    }
+fn start(arguments: &Arguments) -> io::Result<Program> {
+    let options = [
+        ["--host", "127.0.0.1"],
+        ["--port", "0"],
+        ["--ping-interval", &PING_INTERVAL.as_secs().to_string()],
+        ["--max-backlog", &MAX_BACKLOG.to_string()],
+    ];
+    Program::spawn(Executable(&arguments.program).command(&options.concat()).stderr(Stdio::null()))
 }
 
-/// Looks at the server from time to time.
-async fn watch(server: &Server, deeds: &Deeds, end: Instant) -> io::Result<Vec<Sample>> {
+fn target(server: &Program) -> Target {
+    Target { crowd: 10, ..server::target(server.address, &server::limits_with(PING_INTERVAL, MAX_BACKLOG)) }
+}
+
+/// Stops the server in order, where signals exist.
+fn stop(server: &mut Program) -> ExitStatus {
+    #[cfg(unix)]
+    server.terminate();
+    #[cfg(not(unix))]
+    server.kill();
+    server.wait(FLOOD_DEADLINE).0
+}
+
+/// Samples what the server uses, until `end`.
+async fn watch(server: &Program, counts: &Counts, end: Instant) -> io::Result<Vec<Usage>> {
     let mut samples = Vec::new();
-    let mut looks = interval(SAMPLE_INTERVAL);
-    looks.tick().await;
+    let mut ticks = interval(SAMPLE_INTERVAL);
+    ticks.tick().await;
     while Instant::now() < end {
         tokio::select! {
-            _ = looks.tick() => {
-                let sample = server.sample()?;
+            _ = ticks.tick() => {
+                let sample = server.usage()?;
                 let left = end.saturating_duration_since(Instant::now()).as_secs();
-                eprintln!("{left:4} s to go: {sample}, {} deeds", deeds.total());
+                eprintln!("{left:4} s to go: {sample}, {} misbehaving clients so far", counts.total());
                 samples.push(sample);
             }
             () = sleep(end.saturating_duration_since(Instant::now())) => {}
@@ -167,7 +175,7 @@ async fn watch(server: &Server, deeds: &Deeds, end: Instant) -> io::Result<Vec<S
     Ok(samples)
 }
 
-/// How late this program itself ever was: on a busy machine the neighbours' delays are its own.
+/// The longest time that this program itself was late. On a busy machine, the neighbours' delays are its own.
 async fn longest_pause(end: Instant) -> Duration {
     const STEP: Duration = Duration::from_millis(10);
     let mut longest = Duration::ZERO;
@@ -179,9 +187,9 @@ async fn longest_pause(end: Instant) -> Duration {
     longest
 }
 
-/// By how much the memory grew from the second third to the last, medians compared.
-fn growth(samples: &[Sample]) -> i64 {
-    let median = |samples: &[Sample]| {
+/// Growth of the median memory from the second third of the samples to the last, in bytes.
+fn growth(samples: &[Usage]) -> i64 {
+    let median = |samples: &[Usage]| {
         let mut resident: Vec<_> = samples.iter().map(|sample| sample.resident).collect();
         resident.sort_unstable();
         resident.get(resident.len() / 2).copied().unwrap_or(0) as i64
@@ -190,8 +198,8 @@ fn growth(samples: &[Sample]) -> i64 {
     median(&samples[2 * third..]) - median(&samples[third..2 * third])
 }
 
-fn report(deeds: &Deeds, samples: &[Sample], losses: &[Losses], growth: i64) {
-    println!("{deeds}");
+fn report(counts: &Counts, samples: &[Usage], losses: &[Losses], growth: i64) {
+    println!("{counts}");
     for (pair, losses) in losses.iter().enumerate() {
         println!("neighbours {}: lost, delay p50 / max: {losses}", pair + 1);
     }

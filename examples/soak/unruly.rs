@@ -1,29 +1,29 @@
-//! Bad company: a client that lives one short life after the other, each in its own bad manner.
+//! A misbehaving client: it connects again and again, and misbehaves in a random way each time.
 
-use crate::faults::client::Client;
-use crate::faults::frame::{FIN, PING, TEXT, claim, close, frame, text};
-use crate::faults::stage::Stage;
-use crate::faults::{Fault, all};
 use std::fmt::{self, Display, Formatter};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+use test_client::client::Client;
+use test_client::faults::{Fault, all};
+use test_client::frame::{FIN, PING, TEXT, client_header, close, from_client, text};
+use test_client::target::Target;
 use tokio::time::{Instant, sleep, timeout};
 
-/// What can be done with a life.
-const MANNERS: [(&str, Manner); 7] = [
-    ("came, chatted and closed", Manner::Chat),
-    ("died with a reset", Manner::Reset),
-    ("ended without a Close", Manner::End),
-    ("stalled for up to 8 s", Manner::Stall),
-    ("flooded with messages", Manner::Flood),
-    ("flooded with Pings", Manner::Pings),
-    ("acted out a fault of chaos", Manner::Fault),
+/// The ways to misbehave, with their names in the report.
+const WAYS: [(&str, Way); 7] = [
+    ("chatted and closed", Way::Chat),
+    ("died with a reset", Way::Reset),
+    ("ended without a Close", Way::End),
+    ("stalled for up to 8 s", Way::Stall),
+    ("flooded with messages", Way::Flood),
+    ("flooded with Pings", Way::Pings),
+    ("caused a fault of chaos", Way::Fault),
 ];
 
 #[derive(Clone, Copy, Debug)]
-enum Manner {
+enum Way {
     Chat,
     Reset,
     End,
@@ -33,101 +33,101 @@ enum Manner {
     Fault,
 }
 
-/// How many lives were led in each manner.
+/// Number of clients that misbehaved in each way.
 #[derive(Debug, Default)]
-pub struct Deeds {
-    counts: [AtomicU64; MANNERS.len()],
+pub struct Counts {
+    counts: [AtomicU64; WAYS.len()],
     wrong: AtomicU64,
 }
 
-impl Deeds {
+impl Counts {
     pub fn total(&self) -> u64 {
         self.counts.iter().map(|count| count.load(Ordering::Relaxed)).sum()
     }
 }
 
-impl Display for Deeds {
+impl Display for Counts {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        write!(f, "{} unruly lives", self.total())?;
-        for ((name, _), count) in MANNERS.iter().zip(&self.counts) {
+        write!(f, "{} misbehaving clients", self.total())?;
+        for ((name, _), count) in WAYS.iter().zip(&self.counts) {
             write!(f, ", {} {name}", count.load(Ordering::Relaxed))?;
         }
         write!(f, "; {} faults got an unexpected answer", self.wrong.load(Ordering::Relaxed))
     }
 }
 
-/// One unruly client.
+/// One client after the other.
 pub struct Unruly {
-    stage: Stage,
-    deeds: Arc<Deeds>,
+    target: Target,
+    counts: Arc<Counts>,
     faults: Vec<Fault>,
     random: Random,
 }
 
 impl Unruly {
-    pub fn new(stage: &Stage, deeds: &Arc<Deeds>, seed: u64, number: u64) -> Self {
-        let faults = all().into_iter().filter(|fault| !fault.floods && fault.time(stage).is_zero());
+    pub fn new(target: &Target, counts: &Arc<Counts>, seed: u64, number: u64) -> Self {
+        let faults = all().into_iter().filter(|fault| !fault.floods && fault.time(target).is_zero());
         let random = Random(seed.wrapping_mul(1 << 32).wrapping_add(number));
-        Self { stage: stage.clone(), deeds: Arc::clone(deeds), faults: faults.collect(), random }
+        Self { target: target.clone(), counts: Arc::clone(counts), faults: faults.collect(), random }
     }
 
-    /// Lives, until the end.
+    /// Connects and misbehaves until `end`.
     pub async fn run(mut self, end: Instant) {
         while Instant::now() < end {
-            let which = self.random.below(MANNERS.len());
-            if let Err(error) = self.live(MANNERS[which].1).await {
-                eprintln!("soak: {}: {error}", MANNERS[which].0);
+            let which = self.random.below(WAYS.len());
+            if let Err(error) = self.misbehave(WAYS[which].1).await {
+                eprintln!("soak: {}: {error}", WAYS[which].0);
             }
-            self.deeds.counts[which].fetch_add(1, Ordering::Relaxed);
+            self.counts.counts[which].fetch_add(1, Ordering::Relaxed);
             sleep(Duration::from_millis(self.random.below(1000) as u64)).await;
         }
     }
 
-    async fn live(&mut self, manner: Manner) -> io::Result<()> {
-        if let Manner::Fault = manner {
-            return self.act().await;
+    async fn misbehave(&mut self, way: Way) -> io::Result<()> {
+        if let Way::Fault = way {
+            return self.fault().await;
         }
-        let mut client = self.stage.join(self.stage.id()).await?;
-        match manner {
-            Manner::Chat => self.chat(client).await,
-            Manner::Reset => {
-                client.send(&self.something());
+        let mut client = self.target.join(self.target.id()).await?;
+        match way {
+            Way::Chat => self.chat(client).await,
+            Way::Reset => {
+                client.send(&self.last_words());
                 client.flush().await;
                 client.reset();
             }
-            Manner::End => {
-                client.send(&self.something());
+            Way::End => {
+                client.send(&self.last_words());
                 client.finish().await;
             }
-            Manner::Stall => sleep(Duration::from_millis(self.random.below(8000) as u64)).await,
-            Manner::Flood => self.flood(client).await,
-            Manner::Pings => {
+            Way::Stall => sleep(Duration::from_millis(self.random.below(8000) as u64)).await,
+            Way::Flood => self.flood(client).await,
+            Way::Pings => {
                 let pings = 100 + self.random.below(5000);
-                client.send(&frame(FIN | PING, &[b'p'; 125]).repeat(pings));
+                client.send(&from_client(FIN | PING, &[b'p'; 125]).repeat(pings));
                 let _ = timeout(Duration::from_secs(1), client.flush()).await;
             }
-            Manner::Fault => {}
+            Way::Fault => {}
         }
         Ok(())
     }
 
-    async fn act(&mut self) -> io::Result<()> {
+    async fn fault(&mut self) -> io::Result<()> {
         let fault = self.faults[self.random.below(self.faults.len())].clone();
-        let answer = fault.act(&self.stage).await?;
-        if !fault.expects(&answer, &self.stage) {
+        let answer = fault.act(&self.target).await?;
+        if !fault.expects(&answer, &self.target) {
             eprintln!("soak: {}: {answer}", fault.name);
-            self.deeds.wrong.fetch_add(1, Ordering::Relaxed);
+            self.counts.wrong.fetch_add(1, Ordering::Relaxed);
         }
         Ok(())
     }
 
-    /// What a client may be at when it dies.
-    fn something(&mut self) -> Vec<u8> {
+    /// What a client may have sent when it dies.
+    fn last_words(&mut self) -> Vec<u8> {
         match self.random.below(4) {
             0 => Vec::new(),
             1 => text("last words"),
-            2 => claim(FIN | TEXT, 60_000),
-            _ => frame(TEXT, &vec![b'x'; self.random.below(60_000)]),
+            2 => client_header(FIN | TEXT, 60_000),
+            _ => from_client(TEXT, &vec![b'x'; self.random.below(60_000)]),
         }
     }
 
@@ -136,15 +136,15 @@ impl Unruly {
             let length = self.random.below(200);
             client.send(&text(&"x".repeat(length)));
             let pause = Duration::from_millis(self.random.below(200) as u64);
-            // Hears whatever comes meanwhile.
+            // Reads whatever arrives meanwhile.
             let _ = timeout(pause, async { while client.frame().await.is_ok() {} }).await;
         }
         client.send(&close(1000, b""));
-        let _ = timeout(self.stage.patience, client.end()).await;
+        let _ = timeout(self.target.patience, client.end()).await;
     }
 
-    /// Sends up to 2 MiB at once, in up to 2,000 messages, and reads none of what comes. More messages would only show how
-    /// fast the neighbours of this soak are.
+    /// Sends up to 2 MiB at once, in up to 2,000 messages, and reads nothing. More messages would only measure how fast the
+    /// neighbours of this soak are.
     async fn flood(&mut self, mut client: Client) {
         let message = text(&"x".repeat(1 + self.random.below(50_000)));
         let messages = 1 + self.random.below(((2 << 20) / message.len()).min(2_000));
@@ -154,7 +154,7 @@ impl Unruly {
     }
 }
 
-/// SplitMix64: small, and the same everywhere.
+/// SplitMix64: small, and the same on every machine.
 struct Random(u64);
 
 impl Random {

@@ -1,33 +1,34 @@
-//! Hostile bytes, over a socket, to the program as it is run: requests and frames with something spoiled, and noise.
+//! Hostile bytes for the running program: spoiled requests, spoiled frames, and noise.
 //!
-//! Whatever comes, the answer is well-formed and has an end, nothing panics, and memory stays where it was. What once
-//! failed is in `proptest-regressions/` and tried first. `HOSTILE_INPUTS` sets how many inputs each test sends.
+//! The answer is always well-formed and ends, nothing panics, and memory doesn't grow. Inputs that failed before are kept in
+//! `proptest-regressions/` and tried first. `HOSTILE_INPUTS` sets the number of inputs per test.
 
-use crate::DEADLINE;
-use crate::faults::client::KEY;
-use crate::faults::frame::{CLOSE, FIN, Frame, TEXT};
-use crate::program::Program;
+use crate::SWITCHBOARD;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::{Config, TestRunner};
-use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::io;
+use std::net::SocketAddr;
+use test_client::FLOOD_DEADLINE;
+use test_client::blocking::Client;
+use test_client::frame::{CLOSE, FIN, Frame, PONG, TEXT, encode};
+use test_client::request::Request;
 
-/// How many inputs a test sends where nobody asks for more.
+/// Default number of inputs per test.
 const INPUTS: u32 = 500;
 
-/// By how much the memory may grow over all inputs of a test, in bytes: buffers that are allocated once.
+/// The largest allowed growth of memory over all inputs of a test, in bytes: buffers that are allocated once.
 const GROWTH: usize = 3 << 20;
 
-/// Small, so that it is often exceeded.
+/// Small, so that many inputs exceed it.
 const MAX_MESSAGE_SIZE: usize = 1_000;
 
-/// Sends inputs from a strategy to the program, and looks at it afterwards.
+/// Sends inputs from a strategy to the program, then checks its memory, open files and log.
 fn bombard<S: Strategy>(inputs: S, attack: impl Fn(SocketAddr, S::Value) -> Result<(), TestCaseError>) {
     let cases = std::env::var("HOSTILE_INPUTS").ok().and_then(|count| count.parse().ok()).unwrap_or(INPUTS);
     let size = MAX_MESSAGE_SIZE.to_string();
-    let mut program = Program::start(&["--ping-interval", "0", "--max-message-size", &size]);
-    // What is allocated once is allocated by the first.
+    let mut program = SWITCHBOARD.start(&["--ping-interval", "0", "--max-message-size", &size]);
+    // The first input allocates what is allocated once.
     attack(program.address, inputs.new_tree(&mut TestRunner::deterministic()).unwrap().current()).unwrap();
     let (resident, files) = (program.resident(), program.open_files());
     let config = Config { cases, max_shrink_iters: 2_000, source_file: Some(file!()), ..Config::default() };
@@ -40,7 +41,7 @@ fn bombard<S: Strategy>(inputs: S, attack: impl Fn(SocketAddr, S::Value) -> Resu
     assert!(panics.is_empty(), "{panics:?}");
 }
 
-/// Bytes, and where they are cut into packets.
+/// Bytes, and the places where they are cut into packets.
 #[derive(Clone, Debug)]
 struct Packets {
     bytes: Vec<u8>,
@@ -48,55 +49,36 @@ struct Packets {
 }
 
 impl Packets {
-    fn send(&self, mut socket: &TcpStream) -> io::Result<()> {
+    /// Sends the packets and the end of the stream.
+    fn send(&self, client: &mut Client) -> io::Result<()> {
         let mut cuts: Vec<_> = self.cuts.iter().map(|cut| cut.index(self.bytes.len() + 1)).collect();
         cuts.sort_unstable();
         let mut start = 0;
         for end in cuts.into_iter().chain([self.bytes.len()]) {
-            socket.write_all(&self.bytes[start..end])?;
+            client.try_send(&self.bytes[start..end], FLOOD_DEADLINE)?;
             start = end;
         }
-        socket.shutdown(Shutdown::Write)
+        client.try_finish()
     }
 }
 
-fn connect(address: SocketAddr) -> TcpStream {
-    let socket = TcpStream::connect(address).unwrap();
-    socket.set_nodelay(true).unwrap();
-    socket.set_read_timeout(Some(DEADLINE)).unwrap();
-    socket
-}
-
-/// Sends packets and the end of the stream, and reads until the server ends it.
-fn exchange(mut socket: &TcpStream, packets: &Packets) -> Result<Vec<u8>, TestCaseError> {
-    // Where the server has said all it has to say, it takes no more.
-    let _ = packets.send(socket);
-    let mut answer = Vec::new();
-    let ended = socket.read_to_end(&mut answer);
-    prop_assert!(ended.is_ok(), "{ended:?} after {:?}", String::from_utf8_lossy(&answer));
-    Ok(answer)
+/// Sends packets and the end of the stream, and reads until the server ends it in order.
+fn exchange(client: &mut Client, packets: &Packets) -> Vec<u8> {
+    // An error means that the server has answered and stopped reading.
+    let _ = packets.send(client);
+    client.read_to_end()
 }
 
 fn opening_handshake() -> Vec<u8> {
-    let head = format!(
-        "GET /ws/7 HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\n\r\n"
-    );
-    head.into_bytes()
+    Request::opening("localhost", "/ws/7").bytes()
 }
 
-/// Sends packets behind a good handshake: what comes back are frames, the last of them the only Close.
+/// Sends packets after a valid handshake. The server answers with frames; the last one is the only Close.
 fn attack_with_frames(address: SocketAddr, packets: Packets) -> Result<(), TestCaseError> {
-    let mut socket = connect(address);
-    socket.write_all(&opening_handshake()).unwrap();
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        let mut byte = [0];
-        socket.read_exact(&mut byte).unwrap();
-        head.extend(byte);
-    }
-    prop_assert!(head.starts_with(b"HTTP/1.1 101 "));
-    are_frames_up_to_a_close(&exchange(&socket, &packets)?)
+    let mut client = Client::tcp(address);
+    client.send(opening_handshake());
+    prop_assert!(client.read_head().starts_with("HTTP/1.1 101 "));
+    are_frames_up_to_a_close(&exchange(&mut client, &packets))
 }
 
 fn are_frames_up_to_a_close(mut bytes: &[u8]) -> Result<(), TestCaseError> {
@@ -106,23 +88,24 @@ fn are_frames_up_to_a_close(mut bytes: &[u8]) -> Result<(), TestCaseError> {
         };
         bytes = &bytes[length..];
         let text = |bytes: &[u8]| str::from_utf8(bytes).is_ok();
-        prop_assert_eq!(frame.first & 0xf0, FIN, "one frame, no RSV: {:?}", frame);
+        prop_assert_eq!(frame.first & 0xf0, FIN, "not a whole frame without RSV bits: {:?}", frame);
+        prop_assert!(!frame.masked, "masked: {:?}", frame);
         match frame.first & 0xf {
             TEXT => prop_assert!(text(&frame.payload) && frame.payload.starts_with(b"Client #7 says: ")),
             CLOSE => {
                 prop_assert!(frame.payload.len() <= 125 && frame.payload.len() != 1);
                 prop_assert!(text(frame.payload.get(2..).unwrap_or_default()));
-                prop_assert!(bytes.is_empty(), "behind the Close: {:?}", bytes);
+                prop_assert!(bytes.is_empty(), "after the Close: {:?}", bytes);
                 return Ok(());
             }
-            opcode => prop_assert!(opcode == 0xa && frame.payload.len() <= 125, "{:?}", frame),
+            opcode => prop_assert!(opcode == PONG && frame.payload.len() <= 125, "{:?}", frame),
         }
     }
 }
 
-/// Sends packets instead of a handshake: what comes back is nothing, a whole response, or a 101 and frames.
+/// Sends packets instead of a handshake. The server answers with nothing, a whole response, or a 101 and frames.
 fn attack_with_request(address: SocketAddr, packets: Packets) -> Result<(), TestCaseError> {
-    let answer = exchange(&connect(address), &packets)?;
+    let answer = exchange(&mut Client::tcp(address), &packets);
     if answer.is_empty() {
         return Ok(());
     }
@@ -135,7 +118,7 @@ fn attack_with_request(address: SocketAddr, packets: Packets) -> Result<(), Test
         Some(200 | 400..=431 | 505) => {
             let length = head.split("content-length: ").nth(1).and_then(|rest| rest.lines().next());
             let length = length.and_then(|length| length.parse().ok());
-            // HEAD has the length and not the body.
+            // The response to HEAD has the length but no body.
             prop_assert!(length == Some(body.len()) || body.is_empty(), "{}", head);
             Ok(())
         }
@@ -143,7 +126,7 @@ fn attack_with_request(address: SocketAddr, packets: Packets) -> Result<(), Test
     }
 }
 
-/// What is done to good bytes.
+/// One change to valid bytes.
 #[derive(Clone, Debug)]
 enum Spoil {
     Flip(u8),
@@ -184,7 +167,7 @@ fn spoiled(mut bytes: Vec<u8>, spoils: &[(prop::sample::Index, Spoil)]) -> Vec<u
     bytes
 }
 
-/// A frame, most often a good one: its first byte, whether it has a mask, its payload, and what length it claims.
+/// A frame, usually a valid one, with any first byte, masked or not, whose header may announce another length.
 fn any_frame() -> impl Strategy<Value = Vec<u8>> {
     let first = prop_oneof![
         8 => prop::sample::select(vec![0x81, 0x01, 0x00, 0x80, 0x89, 0x8a]),
@@ -201,26 +184,7 @@ fn any_frame() -> impl Strategy<Value = Vec<u8>> {
     let claim = prop_oneof![20 => Just(None), 1 => any::<u64>().prop_map(Some), 1 => (0..2_000u64).prop_map(Some)];
     (first, prop::bool::weighted(0.97), payload, claim, any::<[u8; 4]>()).prop_map(
         |(first, masked, payload, claim, key)| {
-            let mut frame = vec![first];
-            let mask = if masked { 0x80 } else { 0 };
-            let length = claim.unwrap_or(payload.len() as u64);
-            match length {
-                0..126 => frame.push(mask | length as u8),
-                126..65_536 => {
-                    frame.push(mask | 126);
-                    frame.extend((length as u16).to_be_bytes());
-                }
-                _ => {
-                    frame.push(mask | 127);
-                    frame.extend(length.to_be_bytes());
-                }
-            }
-            let key = if masked { key } else { [0; 4] };
-            if masked {
-                frame.extend(key);
-            }
-            frame.extend(payload.iter().zip(key.iter().cycle()).map(|(byte, key)| byte ^ key));
-            frame
+            encode(first, masked.then_some(key), claim.unwrap_or(payload.len() as u64), &payload)
         },
     )
 }
@@ -235,28 +199,28 @@ fn packets(bytes: impl Strategy<Value = Vec<u8>>) -> impl Strategy<Value = Packe
 }
 
 #[test]
-fn spoiled_frames_get_an_end() {
+fn spoiled_frames() {
     let spoils = prop::collection::vec(spoil(), 0..3);
     let bytes = (frames(), spoils).prop_map(|(frames, spoils)| spoiled(frames, &spoils));
     bombard(packets(bytes), attack_with_frames);
 }
 
 #[test]
-fn noise_instead_of_frames_gets_an_end() {
+fn noise_instead_of_frames() {
     bombard(packets(prop::collection::vec(any::<u8>(), 0..2_000)), attack_with_frames);
 }
 
 #[test]
-fn spoiled_requests_get_an_answer_and_an_end() {
+fn spoiled_requests() {
     let spoils = prop::collection::vec(spoil(), 0..4);
-    let bytes = (spoils, frames()).prop_map(|(spoils, behind)| {
+    let bytes = (spoils, frames()).prop_map(|(spoils, frames)| {
         let head = spoiled(opening_handshake(), &spoils);
-        [head, behind].concat()
+        [head, frames].concat()
     });
     bombard(packets(bytes), attack_with_request);
 }
 
 #[test]
-fn noise_instead_of_a_request_gets_an_end() {
+fn noise_instead_of_a_request() {
     bombard(packets(prop::collection::vec(any::<u8>(), 0..500)), attack_with_request);
 }

@@ -1,15 +1,8 @@
-//! What clients and the network can do to the whole server: over real sockets, with neighbours who must not notice.
+//! What clients and the network can do to the whole server, over real sockets, beside neighbours that must not notice.
 //!
-//! Every wait has a deadline. Where a test waits for the server to forget something, it asks until it has.
+//! Every wait has a deadline. A test that waits for the server to release something polls until it has.
 
 #![allow(clippy::unwrap_used)]
-
-#[allow(dead_code, reason = "the example uses the rest")]
-#[path = "../../examples/chaos/faults/mod.rs"]
-mod faults;
-#[allow(dead_code, reason = "the tests of the wire use the rest")]
-#[path = "../wire/support/program.rs"]
-mod program;
 
 #[cfg(target_os = "linux")]
 mod bytes;
@@ -18,9 +11,19 @@ mod limits;
 mod list;
 #[cfg(target_os = "linux")]
 mod network;
-mod server;
 
-use std::time::Duration;
+#[cfg(target_os = "linux")]
+use test_client::{
+    FLOOD_DEADLINE,
+    program::{Executable, Program},
+};
 
-/// How long the slowest answer may take, on a busy machine.
-const DEADLINE: Duration = Duration::from_secs(10);
+#[cfg(target_os = "linux")]
+const SWITCHBOARD: Executable<&str> = Executable(env!("CARGO_BIN_EXE_switchboard"));
+
+/// Waits until the program has at most this number of files open.
+#[cfg(target_os = "linux")]
+async fn files_closed(program: &Program, left: usize) {
+    let open = program.settle(left, FLOOD_DEADLINE).await.unwrap().open_files;
+    assert!(open <= left, "{open} files are open, not {left}");
+}

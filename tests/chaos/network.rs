@@ -1,31 +1,31 @@
-//! What the network can do to a connection: cut it, reset it, stall it in one direction or both, let it trickle. A small
-//! proxy in the test is the network.
+//! What the network can do to a connection: cut it, reset it, stall it in one direction or both, slow it to a trickle. A
+//! small proxy in the test plays the network.
 
-use crate::faults::client::Client;
-use crate::faults::frame::{FIN, TEXT, claim, frame, text};
-use crate::faults::neighbours::Neighbours;
-use crate::faults::stage::Stage;
-use crate::program::Program;
-use crate::server::{files_closed, program_stage};
+use crate::SWITCHBOARD;
+use crate::files_closed;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
+use test_client::client::Client;
+use test_client::frame::{FIN, TEXT, client_header, from_client, text};
+use test_client::neighbours::Neighbours;
+use test_client::target::Target;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-/// What the network does with what it carries.
+/// The state of the network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Weather {
-    Fair,
+enum Condition {
+    Up,
     /// A byte at a time.
     Trickle,
-    /// Nothing gets through to the server any more, and nobody is told.
+    /// Nothing more reaches the server; neither side notices.
     StalledUp,
-    /// Nothing gets through to the client any more, and nobody is told.
+    /// Nothing more reaches the client; neither side notices.
     StalledDown,
-    /// Nothing gets through at all: half-open, seen from either side.
+    /// Nothing more reaches either side: both are half-open.
     Stalled,
     /// Both sides see the end of the stream.
     Cut,
@@ -33,7 +33,7 @@ enum Weather {
     Reset,
 }
 
-impl Weather {
+impl Condition {
     fn stalls_up(self) -> bool {
         matches!(self, Self::Stalled | Self::StalledUp)
     }
@@ -47,56 +47,56 @@ impl Weather {
     }
 }
 
-/// The network between a server and its clients. Dropping it cuts what is left.
+/// The network between a server and its clients. Dropping it cuts every connection.
 struct Network {
     address: SocketAddr,
-    weather: watch::Sender<Weather>,
+    condition: watch::Sender<Condition>,
 }
 
 impl Network {
-    async fn before(server: SocketAddr, weather: Weather) -> Self {
+    async fn before(server: SocketAddr, condition: Condition) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
-        let weather = watch::Sender::new(weather);
-        let forecast = weather.subscribe();
+        let condition = watch::Sender::new(condition);
+        let changes = condition.subscribe();
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 let server = TcpStream::connect(server).await.unwrap();
-                tokio::spawn(carry(client, server, forecast.clone()));
+                tokio::spawn(forward(client, server, changes.clone()));
             }
         });
-        Self { address, weather }
+        Self { address, condition }
     }
 }
 
-async fn carry(mut client: TcpStream, mut server: TcpStream, weather: watch::Receiver<Weather>) {
+async fn forward(mut client: TcpStream, mut server: TcpStream, condition: watch::Receiver<Condition>) {
     client.set_nodelay(true).unwrap();
     server.set_nodelay(true).unwrap();
-    let mut forecast = weather.clone();
+    let mut changes = condition.clone();
     let ((client_reads, client_writes), (server_reads, server_writes)) = (client.split(), server.split());
     tokio::select! {
-        _ = pass(client_reads, server_writes, weather.clone(), Weather::stalls_up) => {}
-        _ = pass(server_reads, client_writes, weather.clone(), Weather::stalls_down) => {}
-        _ = forecast.wait_for(|weather| weather.ends()) => {}
+        _ = pass(client_reads, server_writes, condition.clone(), Condition::stalls_up) => {}
+        _ = pass(server_reads, client_writes, condition.clone(), Condition::stalls_down) => {}
+        _ = changes.wait_for(|condition| condition.ends()) => {}
     }
-    if *weather.borrow() == Weather::Reset {
+    if *condition.borrow() == Condition::Reset {
         client.set_zero_linger().unwrap();
         server.set_zero_linger().unwrap();
     }
 }
 
-/// Carries one direction, to the end of its stream.
+/// Forwards one direction, to the end of its stream.
 async fn pass(
     mut from: impl AsyncReadExt + Unpin,
     mut to: impl AsyncWriteExt + Unpin,
-    mut weather: watch::Receiver<Weather>,
-    stalls: fn(Weather) -> bool,
+    mut condition: watch::Receiver<Condition>,
+    stalls: fn(Condition) -> bool,
 ) -> io::Result<()> {
     let mut buffer = vec![0; 64 * 1024];
     loop {
-        let size = if *weather.borrow() == Weather::Trickle { 1 } else { buffer.len() };
+        let size = if *condition.borrow() == Condition::Trickle { 1 } else { buffer.len() };
         let length = from.read(&mut buffer[..size]).await?;
-        weather.wait_for(|weather| !stalls(*weather)).await.map_err(io::Error::other)?;
+        condition.wait_for(|condition| !stalls(*condition)).await.map_err(io::Error::other)?;
         match length {
             0 => return to.shutdown().await,
             length => to.write_all(&buffer[..length]).await?,
@@ -104,9 +104,9 @@ async fn pass(
     }
 }
 
-/// How far a client has come when the weather changes.
+/// The state of a client when the network changes.
 #[derive(Clone, Copy, Debug)]
-enum Standing {
+enum State {
     HalfARequest,
     Idle,
     InsideAFrame,
@@ -114,22 +114,22 @@ enum Standing {
     Chatting,
 }
 
-const STANDINGS: [Standing; 5] =
-    [Standing::HalfARequest, Standing::Idle, Standing::InsideAFrame, Standing::BetweenFragments, Standing::Chatting];
+const STATES: [State; 5] =
+    [State::HalfARequest, State::Idle, State::InsideAFrame, State::BetweenFragments, State::Chatting];
 
-impl Standing {
-    async fn reach(self, stage: &Stage) -> Client {
+impl State {
+    async fn reach(self, target: &Target) -> Client {
         if let Self::HalfARequest = self {
-            let mut client = Client::connect(stage.address).await.unwrap();
+            let mut client = Client::connect(target.address).await.unwrap();
             client.send(b"GET /ws/1 HTTP/1.1\r\nHost: localhost\r\nUpgr");
             client.flush().await;
             return client;
         }
-        let mut client = stage.join(stage.id()).await.unwrap();
+        let mut client = target.join(target.id()).await.unwrap();
         client.send(&match self {
             Self::HalfARequest | Self::Idle => Vec::new(),
-            Self::InsideAFrame => [claim(FIN | TEXT, 65_536), vec![0; 60_000]].concat(),
-            Self::BetweenFragments => frame(TEXT, &[b'x'; 60_000]),
+            Self::InsideAFrame => [client_header(FIN | TEXT, 65_536), vec![0; 60_000]].concat(),
+            Self::BetweenFragments => from_client(TEXT, &[b'x'; 60_000]),
             Self::Chatting => text("hello").repeat(100),
         });
         client.flush().await;
@@ -137,74 +137,73 @@ impl Standing {
     }
 }
 
-/// How many clients stand in each standing.
+/// Clients in each state.
 const EACH: usize = 5;
 
-/// Three times over, clients come, the weather changes, and all of them leave in their time. What they held is given
-/// back: files, places, memory.
-async fn all_leave(weather: Weather, within: Duration) {
-    // A request that stalls takes its 10 s; the list of faults has that.
-    let standings =
-        STANDINGS.into_iter().filter(|standing| weather.ends() || !matches!(standing, Standing::HalfARequest));
-    let standings: Vec<_> = standings.collect();
-    let places = (standings.len() * EACH + 2).to_string();
-    let program = Program::start(&["--ping-interval", "1", "--max-connections", &places]);
-    let stage = program_stage(&program);
-    let neighbours = Neighbours::start(&stage).await.unwrap();
+/// Three times, clients connect, the network changes, and the server drops all of them in time. It releases what they held:
+/// files, places, memory.
+async fn all_leave(condition: Condition, within: Duration) {
+    // A stalled request takes 10 s to time out; the list of faults covers it.
+    let states = STATES.into_iter().filter(|state| condition.ends() || !matches!(state, State::HalfARequest));
+    let states: Vec<_> = states.collect();
+    let places = (states.len() * EACH + 2).to_string();
+    let program = SWITCHBOARD.start(&["--ping-interval", "1", "--max-connections", &places]);
+    let target = program.target();
+    let neighbours = Neighbours::start(&target).await.unwrap();
     let files = program.open_files();
     let mut resident = Vec::new();
     for _ in 0..3 {
-        let network = Network::before(program.address, Weather::Fair).await;
-        let beyond = Stage { address: network.address, ..stage.clone() };
+        let network = Network::before(program.address, Condition::Up).await;
+        let beyond = Target { address: network.address, ..target.clone() };
         let mut clients = Vec::new();
-        for standing in standings.iter().cycle().take(standings.len() * EACH) {
-            clients.push(standing.reach(&beyond).await);
+        for state in states.iter().cycle().take(states.len() * EACH) {
+            clients.push(state.reach(&beyond).await);
         }
         // Every place is taken.
-        assert!(stage.join(stage.id()).await.unwrap_err().to_string().contains("503"));
+        assert!(target.join(target.id()).await.unwrap_err().to_string().contains("503"));
 
         let begun = tokio::time::Instant::now();
-        network.weather.send_replace(weather);
+        network.condition.send_replace(condition);
         files_closed(&program, files).await;
         let took = begun.elapsed();
-        assert!(took < within, "{weather:?}: they took {took:?} to leave");
+        assert!(took < within, "{condition:?}: the clients left after {took:?}");
         resident.push(program.resident());
     }
     let losses = neighbours.finish().await;
     assert!(losses.unharmed(), "the neighbours lost something: {losses}");
-    // The first time is for what is allocated once.
+    // The first round also allocates what is allocated once.
     let [first, .., last] = resident[..] else { unreachable!() };
     assert!(last < first + (1 << 20), "resident memory after each: {resident:?}");
 }
 
 #[tokio::test]
-async fn clients_that_are_cut_off_leave_at_once() {
-    all_leave(Weather::Cut, Duration::from_secs(3)).await;
+async fn cut_connections_end_at_once() {
+    all_leave(Condition::Cut, Duration::from_secs(3)).await;
 }
 
 #[tokio::test]
-async fn clients_that_are_reset_leave_at_once() {
-    all_leave(Weather::Reset, Duration::from_secs(3)).await;
+async fn reset_connections_end_at_once() {
+    all_leave(Condition::Reset, Duration::from_secs(3)).await;
 }
 
 #[tokio::test]
-async fn clients_that_are_half_open_leave_after_two_ping_intervals() {
+async fn half_open_connections_end_after_two_ping_intervals() {
     tokio::join!(
-        all_leave(Weather::Stalled, Duration::from_secs(5)),
-        all_leave(Weather::StalledUp, Duration::from_secs(5)),
-        all_leave(Weather::StalledDown, Duration::from_secs(5)),
+        all_leave(Condition::Stalled, Duration::from_secs(5)),
+        all_leave(Condition::StalledUp, Duration::from_secs(5)),
+        all_leave(Condition::StalledDown, Duration::from_secs(5)),
     );
 }
 
 #[tokio::test]
-async fn a_connection_that_trickles_loses_nothing() {
-    let program = Program::start(&[]);
-    let stage = program_stage(&program);
-    let network = Network::before(program.address, Weather::Trickle).await;
-    let beyond = Stage { address: network.address, ..stage.clone() };
-    let direct = Neighbours::start(&stage).await.unwrap();
+async fn trickling_connection_loses_nothing() {
+    let program = SWITCHBOARD.start(&[]);
+    let target = program.target();
+    let network = Network::before(program.address, Condition::Trickle).await;
+    let beyond = Target { address: network.address, ..target.clone() };
+    let direct = Neighbours::start(&target).await.unwrap();
     let trickling = Neighbours::start(&beyond).await.unwrap();
-    // Some messages more than the neighbours send in any case.
+    // A few more messages than the neighbours send anyway.
     sleep(Duration::from_millis(200)).await;
     let (trickling, direct) = tokio::join!(trickling.finish(), direct.finish());
     assert!(trickling.unharmed(), "{trickling}");

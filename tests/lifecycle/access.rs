@@ -1,16 +1,14 @@
-//! Who may watch, and how many.
+//! Access to `GET /lifecycle`, and the number of viewers.
 
-use crate::steps::watched;
-use crate::support::DEADLINE;
-use crate::support::client::Client;
-use crate::support::server::Server;
 use crate::viewer::{GREETING, Viewer};
 use std::net::SocketAddr;
 use std::time::Instant;
-use switchboard::limits::MOST_VIEWERS;
-use switchboard::server::Options;
+use test_client::DEADLINE;
+use test_client::blocking::Client;
+use test_client::server::limits::MOST_VIEWERS;
+use test_client::server::{Options, Server, lifecycle};
 
-/// The head and the text that a request gets.
+/// The head and the body of the response to a request.
 fn answer(address: SocketAddr, request: &str) -> (String, String) {
     let mut client = Client::tcp(address);
     client.send(request);
@@ -19,20 +17,20 @@ fn answer(address: SocketAddr, request: &str) -> (String, String) {
 }
 
 #[test]
-fn it_is_off_unless_it_is_turned_on() {
+fn off_by_default() {
     let server = Server::start(Options::default());
     let (head, text) = answer(server.address, &format!("GET /lifecycle HTTP/1.1\r\nHost: {}\r\n\r\n", server.address));
     assert!(head.starts_with("HTTP/1.1 404 Not Found\r\n"), "{head}");
-    let told = "404 Not Found\n\n\
+    let start = "404 Not Found\n\n\
          fault: the lifecycle is not shown here\n\
          rule:  it is where all addresses listened on are loopback, or with `--lifecycle on`\n\
          sent:  /lifecycle\n";
-    assert!(text.starts_with(told), "{text}");
+    assert!(text.starts_with(start), "{text}");
 }
 
 #[test]
-fn it_is_only_got() {
-    let server = watched();
+fn methods_other_than_get() {
+    let server = Server::start(lifecycle());
     for (method, body) in [("HEAD", false), ("POST", true), ("DELETE", true)] {
         let request = format!("{method} /lifecycle HTTP/1.1\r\nHost: {}\r\n\r\n", server.address);
         let (head, text) = answer(server.address, &request);
@@ -45,8 +43,8 @@ fn it_is_only_got() {
 }
 
 #[test]
-fn in_http_1_1_it_comes_in_chunks() {
-    let server = watched();
+fn chunked_in_http_1_1() {
+    let server = Server::start(lifecycle());
     let mut client = Client::tcp(server.address);
     client.send(format!("GET /lifecycle HTTP/1.1\r\nHost: {}\r\n\r\n", server.address));
     let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\ncache-control: no-store\r\n\
@@ -57,8 +55,8 @@ fn in_http_1_1_it_comes_in_chunks() {
 }
 
 #[test]
-fn so_many_may_watch_and_who_goes_makes_room() {
-    let server = watched();
+fn viewer_limit() {
+    let server = Server::start(lifecycle());
     let mut viewers: Vec<_> = (0..MOST_VIEWERS).map(|_| Viewer::open(server.address)).collect();
     let request = format!("GET /lifecycle HTTP/1.0\r\nHost: {}\r\n\r\n", server.address);
     let (head, text) = answer(server.address, &request);
@@ -72,6 +70,6 @@ fn so_many_may_watch_and_who_goes_makes_room() {
         if client.read_head().starts_with("HTTP/1.0 200 OK\r\n") {
             break;
         }
-        assert!(start.elapsed() < DEADLINE, "the viewer that is gone still counts");
+        assert!(start.elapsed() < DEADLINE, "a viewer that has left still counts");
     }
 }

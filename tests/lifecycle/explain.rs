@@ -1,34 +1,24 @@
-//! `--explain`, from the program, through a pipe: the exact text.
+//! `--explain`: the exact text that the program writes to a pipe.
 #![cfg(unix)]
 
-use crate::support::DEADLINE;
-use crate::support::client::Client;
-use crate::support::frame::{CLOSE, FIN, close_payload, says};
-use crate::support::program::switchboard;
-use rustix::process::{Pid, Signal, kill_process};
-use std::io::{BufRead, BufReader, Read};
-use std::net::{Ipv4Addr, SocketAddr};
-use std::process::Stdio;
+use crate::SWITCHBOARD;
+use std::net::SocketAddr;
+use test_client::DEADLINE;
+use test_client::blocking::Client;
+use test_client::frame::{CLOSE, FIN, close_payload, says};
 
-/// What the program prints, behind its first line, while this happens to it. Times, dates and the port are masked.
-fn explained(happens: impl FnOnce(SocketAddr)) -> String {
-    let mut command = switchboard(&["--host", "127.0.0.1", "--port", "0", "--explain"]);
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-    let mut stdout = BufReader::new(child.stdout.take().unwrap());
-    let mut line = String::new();
-    stdout.read_line(&mut line).unwrap();
-    let port = line.split_once("127.0.0.1:").unwrap().1.split(' ').next().unwrap().parse().unwrap();
-    let address = (Ipv4Addr::LOCALHOST, port).into();
-    happens(address);
-    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
-    let mut text = String::new();
-    stdout.read_to_string(&mut text).unwrap();
-    assert!(child.wait().unwrap().success());
-    text.lines().map(|line| masked(line, address) + "\n").collect()
+/// The program's output after its first line, while `script` runs. Times, dates and the port are masked.
+fn explained(script: impl FnOnce(SocketAddr)) -> String {
+    let mut program = SWITCHBOARD.start(&["--explain"]);
+    script(program.address);
+    program.terminate();
+    let text = program.rest_of_output();
+    assert!(program.wait(DEADLINE).0.success());
+    text.lines().map(|line| masked(line, program.address) + "\n").collect()
 }
 
 fn masked(line: &str, address: SocketAddr) -> String {
-    // Where a step begins, a time stands in these columns.
+    // The first line of a step has a time in these columns.
     let time = line.starts_with('#') && line.get(13..15) == Some("ms");
     let line = if time { format!("{}  0.000 ms{}", &line[..5], &line[15..]) } else { line.to_owned() };
     let line = match line.split_once("│ date: ") {
@@ -49,7 +39,7 @@ fn masked(line: &str, address: SocketAddr) -> String {
 }
 
 #[test]
-fn one_connection_reads_from_top_to_bottom() {
+fn whole_connection() {
     let text = explained(|address| {
         let mut client = Client::open(address, "/ws/42?secret");
         client.send_text("hi, it's \x1b[31m\n\u{202e}");
@@ -62,7 +52,7 @@ fn one_connection_reads_from_top_to_bottom() {
 }
 
 #[test]
-fn hostile_text_never_reaches_the_terminal_as_it_is() {
+fn hostile_text_is_escaped() {
     let text = explained(|address| {
         let refused = |request: &[u8]| {
             let mut client = Client::tcp(address);
@@ -76,7 +66,7 @@ fn hostile_text_never_reaches_the_terminal_as_it_is() {
         refused(b"GET /ws/1 HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: \xe2\x80\xae\ttab\r\n\r\n");
         refused(b"\x1b[31m / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n");
         refused(b"GET /ws/1 HTTP/1.1\r\nHost: 127.0.0.1\r\nOrigin: \xe2\x80\xa8\r\n\x1b[2J: x\r\n\r\n");
-        // As many lines in one message as it can hold.
+        // Control characters in messages.
         let mut client = Client::open(address, "/echo");
         client.send_frame(0x82, &[0x0a, 0x0d, 0x1b, 0x07, 0x08, 0xc2, 0x9b, 0x7f]);
         client.read_frame();
@@ -86,25 +76,17 @@ fn hostile_text_never_reaches_the_terminal_as_it_is() {
     let harmless = |c: char| c == '\n' || !(c.is_control() || ('\u{2028}'..='\u{202e}').contains(&c));
     assert!(text.chars().all(harmless), "{text:?}");
     assert!(text.lines().all(|line| line.starts_with('#') || line.starts_with("──")), "{text}");
-    assert!(text.contains("31m"), "it is shown, escaped: {text}");
+    assert!(text.contains("31m"), "not shown at all: {text}");
 }
 
 #[test]
-fn it_ends_in_time_when_nobody_reads() {
-    let mut command = switchboard(&["--host", "127.0.0.1", "--port", "0", "--explain"]);
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-    let mut stdout = BufReader::new(child.stdout.take().unwrap());
-    let mut line = String::new();
-    stdout.read_line(&mut line).unwrap();
-    drop(stdout);
-    let port: u16 = line.split_once("127.0.0.1:").unwrap().1.split(' ').next().unwrap().parse().unwrap();
-    // Whoever reads no more holds up nobody.
-    let mut client = Client::open((Ipv4Addr::LOCALHOST, port).into(), "/ws/1");
+fn closed_output_does_not_delay_the_end() {
+    let mut program = SWITCHBOARD.start(&["--explain"]);
+    program.close_output();
+    let mut client = Client::open(program.address, "/ws/1");
     client.send_text("hi");
     client.expect(&says(1, "hi"));
     drop(client);
-    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
-    let start = std::time::Instant::now();
-    assert!(child.wait().unwrap().success());
-    assert!(start.elapsed() < DEADLINE);
+    program.terminate();
+    assert!(program.wait(DEADLINE).0.success());
 }

@@ -1,13 +1,8 @@
-//! What the server tells of each connection's life: over HTTP, on the terminal, and by `switchboard accept`.
+//! What the server shows of each connection's life: over HTTP, on the terminal, and with `switchboard accept`.
 //!
-//! The whole of what is told is compared; only times, dates and ports are masked, see [`viewer::masked`].
+//! Tests compare the whole output. Only times, dates and ports are masked.
 
 #![allow(clippy::unwrap_used)]
-
-#[allow(dead_code, reason = "the tests of the wire use the rest")]
-#[path = "../wire/support/mod.rs"]
-mod support;
-mod viewer;
 
 mod accept_key;
 mod access;
@@ -15,3 +10,8 @@ mod explain;
 mod secrets;
 mod slow;
 mod steps;
+mod viewer;
+
+use test_client::program::Executable;
+
+const SWITCHBOARD: Executable<&str> = Executable(env!("CARGO_BIN_EXE_switchboard"));

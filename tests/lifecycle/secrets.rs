@@ -1,20 +1,21 @@
-//! What never gets into a step: cookies, credentials, queries, addresses of clients.
+//! Steps never contain cookies, credentials, queries, or client addresses.
 
-use crate::steps::watched;
-use crate::support::client::{Client, opening};
 use crate::viewer::Viewer;
 use std::net::SocketAddr;
+use test_client::blocking::Client;
+use test_client::request::opening;
+use test_client::server::{Server, lifecycle};
 
 const SECRET: &str = "s3cret";
 
-/// The opening handshake with one more line, or with another target.
+/// The opening handshake with one more line.
 fn with(address: SocketAddr, line: &str) -> String {
     opening(address, "/ws/1").replace("Upgrade: websocket\r\n", &format!("Upgrade: websocket\r\n{line}\r\n"))
 }
 
 #[test]
-fn secrets_and_addresses_are_in_no_step() {
-    let server = watched();
+fn no_step_contains_a_secret_or_an_address() {
+    let server = Server::start(lifecycle());
     let address = server.address;
     let mut viewer = Viewer::open(address);
     let mut requests: Vec<_> = [
@@ -31,7 +32,7 @@ fn secrets_and_addresses_are_in_no_step() {
         "Referer: http://s3cret/",
         "User-Agent: s3cret",
         "Sec-WebSocket-Protocol: bearer.s3cret",
-        // Lines that are no header field, or not quite.
+        // Lines that are invalid header fields.
         "Cookie : a=s3cret",
         "Cookie: a\r\n s3cret",
         "Upgrade: h2c\r\n\tHost: s3cret",
@@ -60,7 +61,7 @@ fn secrets_and_addresses_are_in_no_step() {
             client.send(request);
             client.end();
             client.read_to_end();
-            client.socket().local_addr().unwrap().to_string()
+            client.local_addr().to_string()
         })
         .collect();
     let mut ends = 0;

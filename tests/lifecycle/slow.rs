@@ -1,20 +1,19 @@
-//! A viewer that is slow, or gone, costs nobody anything.
+//! A viewer that is slow or gone has no effect on anyone else.
 
-use crate::steps::watched;
-use crate::support::DEADLINE;
-use crate::support::frame::says;
 use crate::viewer::Viewer;
-use std::io::Read;
 use std::thread;
 use std::time::Instant;
-use switchboard::limits::{EXCHANGE_DEADLINE, FRAME_STEPS_PER_SECOND};
+use test_client::DEADLINE;
+use test_client::frame::says;
+use test_client::server::limits::{RESPONSE_DEADLINE, FRAME_STEPS_PER_SECOND};
+use test_client::server::{Server, lifecycle};
 
-/// More messages than a second has steps for.
+/// More messages than the steps shown per second.
 const FLOOD: usize = 2 * FRAME_STEPS_PER_SECOND as usize;
 
 #[test]
-fn a_flood_is_delivered_and_its_viewer_told_what_it_missed() {
-    let server = watched();
+fn flood_is_delivered_and_missed_steps_are_counted() {
+    let server = Server::start(lifecycle());
     let mut viewer = Viewer::request(server.address);
     viewer.read_greeting();
     let (mut one, mut two) = (server.join(1), server.join(2));
@@ -33,17 +32,17 @@ fn a_flood_is_delivered_and_its_viewer_told_what_it_missed() {
             Some(rest) => missed += rest.split(' ').next().unwrap().parse::<usize>().unwrap(),
             None => steps += 1,
         }
-        // The end of a connection is no frame, so there is room for it.
+        // The end of a connection isn't a frame, so its step is never left out.
         ends += usize::from(event.contains("\ndata: step: life\n"));
     }
     assert!(missed > 0, "{steps} steps and none missed");
-    // A frame in and a frame out to each of two, for each message; and what comes with it.
+    // Each message has one frame in, two frames out, and a broadcast.
     assert!(steps < 5 * FLOOD, "{steps}");
 }
 
 #[test]
-fn a_viewer_that_goes_away_in_a_flood_harms_nobody() {
-    let server = watched();
+fn viewer_that_leaves_in_a_flood() {
+    let server = Server::start(lifecycle());
     let mut one = server.join(1);
     for number in 0..20 {
         let viewer = Viewer::request(server.address);
@@ -56,26 +55,18 @@ fn a_viewer_that_goes_away_in_a_flood_harms_nobody() {
 }
 
 #[test]
-#[ignore = "waits more than a minute: the viewer's queue has to fill, and the deadline to pass"]
-fn a_viewer_that_never_reads_is_dropped_and_the_chat_goes_on() {
-    let server = watched();
+#[ignore = "takes more than a minute: the viewer's queue fills, then the deadline passes"]
+fn viewer_that_never_reads_is_dropped() {
+    let server = Server::start(lifecycle());
     let mut viewer = Viewer::request(server.address);
     let mut one = server.join(1);
     let payload = "x".repeat(48);
     let start = Instant::now();
-    // At the most it fills for as long as two deadlines, for one is looked at when the other has passed.
-    while start.elapsed() < 3 * EXCHANGE_DEADLINE {
+    // The queue fills for at most two deadlines: one is checked when the other has passed.
+    while start.elapsed() < 3 * RESPONSE_DEADLINE {
         one.send_text(&payload);
         one.expect(&says(1, &payload));
     }
-    // What had been written before it was dropped is still there, and then the end.
-    let read = Instant::now();
-    let mut buffer = 0;
-    while viewer.client.try_read().is_ok() && read.elapsed() < DEADLINE {
-        match viewer.client.socket().read(&mut [0; 65536]).unwrap_or(0) {
-            0 => return,
-            some => buffer += some,
-        }
-    }
-    panic!("it still has its place, after {buffer} bytes");
+    // What was written before the drop arrives, then the end of the stream.
+    assert!(viewer.client.try_end(DEADLINE).is_some(), "the viewer is still connected");
 }

@@ -1,14 +1,13 @@
-//! The steps of scripted connections: each of them, exactly, in their order.
+//! The steps of scripted connections: exactly these, in this order.
 
-use crate::support::client::{Client, opening};
-use crate::support::frame::{BINARY, CLOSE, CONTINUATION, FIN, PING, PONG, TEXT, close_payload, from_server, says};
-use crate::support::server::Server;
 use crate::viewer::Viewer;
 use std::time::Duration;
-use switchboard::limits::Limits;
-use switchboard::server::Options;
+use test_client::blocking::Client;
+use test_client::frame::{BINARY, CLOSE, CONTINUATION, FIN, PING, PONG, TEXT, close_payload, from_server, says};
+use test_client::request::opening;
+use test_client::server::{Server, lifecycle, lifecycle_with_pings};
 
-/// The checks of the opening handshake, all passed.
+/// The checks of the opening handshake, if all pass.
 const PASSED: [&str; 9] = [
     r#"upgrade WHO check: the method is GET: passed (GET) (RFC 6455 4.2.1, item 1) [rule: the method is GET; sent: GET; result: passed]"#,
     r#"upgrade WHO check: HTTP/1.1 or higher: passed (HTTP/1.1) (RFC 6455 4.2.1, item 1) [rule: HTTP/1.1 or higher; sent: HTTP/1.1; result: passed]"#,
@@ -21,16 +20,12 @@ const PASSED: [&str; 9] = [
     r#"upgrade WHO check: the origin is let in: passed (no origin) (RFC 6455 4.2.2, item 4) [rule: the origin is let in; sent: no origin; result: passed]"#,
 ];
 
-/// The first of them, passed by this one.
+/// The first checks of a connection, all passed.
 fn passed(who: &str, count: usize) -> String {
     PASSED[..count].join("\n").replace("WHO", who)
 }
 
-pub fn watched() -> Server {
-    Server::start(Options { lifecycle: true, ..Options::default() })
-}
-
-/// A client whose place the server has told of: it has heard itself.
+/// A client that has received its own message, so all steps of its join have been shown.
 fn settled(server: &Server, client_id: i64) -> Client {
     let mut client = server.join(client_id);
     client.send_text("");
@@ -39,8 +34,8 @@ fn settled(server: &Server, client_id: i64) -> Client {
 }
 
 #[test]
-fn one_life_from_tcp_accepted_to_the_clients_close() {
-    let server = watched();
+fn whole_connection_closed_by_the_client() {
+    let server = Server::start(lifecycle());
     let mut viewer = Viewer::open(server.address);
     let mut client = server.join(42);
     viewer.expect(r#"
@@ -108,12 +103,12 @@ fn one_life_from_tcp_accepted_to_the_clients_close() {
 }
 
 #[test]
-fn two_members_and_a_new_viewer() {
-    let server = watched();
+fn two_members_and_a_late_viewer() {
+    let server = Server::start(lifecycle());
     let mut one = settled(&server, 1);
     let mut two = settled(&server, 2);
     one.expect(&says(2, ""));
-    // Who comes late is told who is there.
+    // A late viewer is shown the current members.
     let mut viewer = Viewer::open(server.address);
     viewer.expect(
         r#"
@@ -137,7 +132,7 @@ fn two_members_and_a_new_viewer() {
         termination #1 client 1 life: its life: 1 message, 6 bytes in, 56 out, ... s (RFC 6455 7.1.4: CLOSED) [messages: 1; bytes-in: 6; bytes-out: 56; seconds: ...]
     "#);
     two.end();
-    two.expect_close(1002, "end of stream without a Close frame, RFC 6455 7.1.4");
+    two.expect_close_about(1002, "without a Close frame");
     viewer.expect(r#"
         termination #2 client 2 close: the server closes: 1002 protocol error, "end of stream without a Close frame, RFC 6455 7.1.4" (RFC 6455 7.1.3: CLOSING) [by: server; code: 1002; meaning: protocol error; reason: end of stream without a Close frame, RFC 6455 7.1.4]
         loop #2 client 2 frame-out: frame out: close of 53 bytes: "1002 end of stream without a Close frame, RFC 6455 …" (RFC 6455 5.2, 5.1) [header: 88 35; fin: 1; rsv: 000; opcode: 8; name: close; mask: 0; length: 53; form: 7; payload: 03 ea 65 6e 64 20 6f 66 20 73 74 72 65 61 6d 20 77 69 74 68 6f 75 74 20 61 20 43 6c 6f 73 65 20 66 72 61 6d 65 2c 20 52 46 43 20 36 34 35 35 20; text: 1002 end of stream without a Close frame, RFC 6455]
@@ -145,7 +140,7 @@ fn two_members_and_a_new_viewer() {
         termination #2 client 2 tcp-closed: TCP closed first by the client (RFC 6455 7.1.1) [by: client]
         termination #2 client 2 life: its life: 2 messages, 14 bytes in, 93 out, ... s (RFC 6455 7.1.4: CLOSED) [messages: 2; bytes-in: 14; bytes-out: 93; seconds: ...]
     "#);
-    // Who is gone is not there any more.
+    // Members that left are not shown.
     let three = settled(&server, 3);
     drop(viewer);
     Viewer::open(server.address).expect(
@@ -157,11 +152,11 @@ fn two_members_and_a_new_viewer() {
 }
 
 #[test]
-fn an_echo_is_nobodys_but_its_own() {
-    let server = watched();
+fn echo_joins_no_list() {
+    let server = Server::start(lifecycle());
     let mut echo = Client::open(server.address, "/echo");
     let mut viewer = Viewer::open(server.address);
-    // It has no place in the list, so a new viewer is not told of it.
+    // It isn't a member, so a late viewer is not shown it.
     echo.send_frame(FIN | BINARY, &[0xff; 200]);
     echo.expect(&from_server(FIN | BINARY, &[0xff; 200]));
     viewer.expect(r#"
@@ -171,12 +166,12 @@ fn an_echo_is_nobodys_but_its_own() {
 }
 
 #[test]
-fn the_server_closes_for_a_broken_rule() {
-    let server = watched();
+fn server_closes_after_a_fault() {
+    let server = Server::start(lifecycle());
     let mut client = settled(&server, 5);
     let mut viewer = Viewer::open(server.address);
     client.send_frame(FIN | BINARY, b"x");
-    client.expect_close(1003, "this chat takes text only, RFC 6455 7.4.1");
+    client.expect_close_about(1003, "text");
     client.send_frame(FIN | CLOSE, &close_payload(1003, ""));
     client.expect_end();
     drop(client);
@@ -194,12 +189,12 @@ fn the_server_closes_for_a_broken_rule() {
 }
 
 #[test]
-fn the_viewer_sees_the_others_out_when_the_server_stops() {
-    let mut server = watched();
+fn viewer_is_closed_last_when_the_server_stops() {
+    let mut server = Server::start(lifecycle());
     let mut client = settled(&server, 6);
     let mut viewer = Viewer::open(server.address);
     server.tell_to_stop();
-    client.expect_close(1001, "the server is going away");
+    client.expect_close_about(1001, "going away");
     client.send_frame(FIN | CLOSE, &close_payload(1001, ""));
     client.expect_end();
     drop(client);
@@ -218,9 +213,8 @@ fn the_viewer_sees_the_others_out_when_the_server_stops() {
 }
 
 #[test]
-fn the_servers_ping_and_how_long_its_pong_took() {
-    let limits = Limits { ping_interval: Some(Duration::from_secs(1)), ..Limits::default() };
-    let server = Server::start(Options { lifecycle: true, limits, ..Options::default() });
+fn ping_and_round_trip_time() {
+    let server = Server::start(lifecycle_with_pings(Duration::from_secs(1)));
     let mut viewer = Viewer::open(server.address);
     let mut client = Client::open(server.address, "/echo");
     client.expect(&from_server(FIN | PING, b""));
@@ -235,8 +229,8 @@ fn the_servers_ping_and_how_long_its_pong_took() {
 }
 
 #[test]
-fn each_check_up_to_the_one_that_is_not_passed() {
-    let server = watched();
+fn checks_up_to_the_failed_one() {
+    let server = Server::start(lifecycle());
     let mut viewer = Viewer::open(server.address);
     let refused = |old: &str, new: &str| {
         let mut client = Client::tcp(server.address);

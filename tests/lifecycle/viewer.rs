@@ -1,7 +1,7 @@
-//! A viewer of `GET /lifecycle`, who reads the events as they stand in the stream.
+//! A viewer of `GET /lifecycle`, which reads the events exactly as sent.
 
-use crate::support::client::Client;
 use std::net::SocketAddr;
+use test_client::blocking::Client;
 
 pub struct Viewer {
     pub client: Client,
@@ -9,11 +9,11 @@ pub struct Viewer {
     last_id: u64,
 }
 
-/// What a viewer gets before all events.
+/// The start of the stream, before all events.
 pub const GREETING: &str = ": what happens on this server, step by step\nretry: 2000\n\n";
 
 impl Viewer {
-    /// Watches from now on.
+    /// Starts watching.
     #[track_caller]
     pub fn open(address: SocketAddr) -> Self {
         let mut viewer = Self::request(address);
@@ -21,7 +21,7 @@ impl Viewer {
         viewer
     }
 
-    /// Asks to watch, and reads nothing yet. In HTTP/1.0 the stream comes as it is, without chunks.
+    /// Asks to watch, and reads nothing yet. An HTTP/1.0 stream has no chunks.
     pub fn request(address: SocketAddr) -> Self {
         let mut client = Client::tcp(address);
         client.send(format!("GET /lifecycle HTTP/1.0\r\nHost: {address}\r\n\r\n"));
@@ -38,7 +38,7 @@ impl Viewer {
         assert_eq!(self.raw(), GREETING);
     }
 
-    /// The next event with its empty line, as it stands in the stream.
+    /// Reads the next event, exactly as sent, with its empty line.
     pub fn raw(&mut self) -> String {
         let mut event = Vec::new();
         while !event.ends_with(b"\n\n") {
@@ -47,7 +47,7 @@ impl Viewer {
         String::from_utf8(event).unwrap()
     }
 
-    /// The next event in one line: its name, the line for reading, the step, and the fields that the line does not have.
+    /// Reads the next event, in one line: phase, connection, step, headline, and the remaining fields.
     pub fn next(&mut self) -> String {
         let raw = self.raw();
         let mut lines = raw.trim_end().lines();
@@ -57,23 +57,23 @@ impl Viewer {
             return raw;
         }
         let id = line("id: ").parse().unwrap();
-        assert!(id > self.last_id, "ids count up: {id} after {}", self.last_id);
+        assert!(id > self.last_id, "ids must increase: {id} after {}", self.last_id);
         self.last_id = id;
-        let (phase, told) = (line("event: "), line("data: "));
-        let (whose, told) = told.split_once("  ").unwrap();
+        let (phase, headline) = (line("event: "), line("data: "));
+        let (whose, headline) = headline.split_once("  ").unwrap();
         let step = line("data: step: ");
         let connection = line("data: connection: ");
-        let client = told_client(whose).map(|client| (client, line("data: client: ")));
-        assert!(client.is_none_or(|(told, field)| told == field), "{raw}");
+        let client = client_id(whose).map(|client| (client, line("data: client: ")));
+        assert!(client.is_none_or(|(shown, field)| shown == field), "{raw}");
         assert!(whose.starts_with(&format!("#{connection} ")), "{raw}");
         assert!(whose.ends_with(&format!(" +{} ms", line("data: ms: "))), "{raw}");
-        assert!(told.ends_with(&format!(" ({})", line("data: rfc: "))), "{raw}");
+        assert!(headline.ends_with(&format!(" ({})", line("data: rfc: "))), "{raw}");
         let fields = lines.map(|line| line.strip_prefix("data: ").unwrap()).collect::<Vec<_>>().join("; ");
         let (whose, _time) = whose.split_once(" +").unwrap();
-        self.masked(format!("{phase} {whose} {step}: {told} [{fields}]"))
+        self.masked(format!("{phase} {whose} {step}: {headline} [{fields}]"))
     }
 
-    /// Reads as many events as there are lines, and compares.
+    /// Reads as many events as `lines` has lines, and compares them.
     #[track_caller]
     pub fn expect(&mut self, lines: &str) {
         let lines: Vec<_> = lines.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
@@ -95,11 +95,11 @@ impl Viewer {
     }
 }
 
-fn told_client(whose: &str) -> Option<&str> {
+fn client_id(whose: &str) -> Option<&str> {
     whose.split_once(" client ").map(|(_, rest)| rest.split(' ').next().unwrap())
 }
 
-/// Puts `...` between these two.
+/// Replaces the text between two markers with `...`.
 fn cut(text: String, start: &str, end: &str) -> String {
     let Some((before, rest)) = text.split_once(start) else { return text };
     let Some((_, after)) = rest.split_once(end) else { return text };

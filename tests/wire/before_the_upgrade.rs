@@ -1,15 +1,14 @@
-//! Phase 2: opening handshakes, one thing spoiled in each, and the whole answer.
+//! Phase 2: opening handshakes with one thing spoiled, and the whole answer to each.
 
-use crate::support::client::{Client, KEY, opening, switching_protocols};
-use crate::support::frame::{says, text};
-use crate::support::neighbours::beside_neighbours;
-use crate::support::program::Program;
-use crate::support::server::{Server, threads};
+use crate::SWITCHBOARD;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
-use switchboard::limits::{MAX_HEAD_SIZE, MAX_HEADERS, REQUEST_DEADLINE};
-use switchboard::server::Options;
+use test_client::blocking::Client;
+use test_client::frame::{says, text};
+use test_client::request::{KEY, opening, switching_protocols};
+use test_client::server::limits::{MAX_HEAD_SIZE, MAX_HEADERS, REQUEST_DEADLINE};
+use test_client::server::{Options, Server, beside_neighbours, threads};
 
 const RULE_1: &str = "RFC 6455 4.2.1, item 1: an HTTP/1.1 or higher GET request";
 const RULE_3: &str = "RFC 6455 4.2.1, item 3: an Upgrade header field with the value websocket";
@@ -22,15 +21,15 @@ const RULE_BODY: &str = "RFC 6455 4.1: frames follow the handshake at once, ther
 const BAD_REQUEST: &str = "400 Bad Request\r\n";
 const UPGRADE_REQUIRED: &str = "426 Upgrade Required\r\nupgrade: websocket\r\n";
 
-/// The good opening handshake, with `spoil` done to it.
+/// The valid opening handshake, with the first text of `spoil` replaced by the second.
 fn spoiled(server: &Server, spoil: (&str, &str)) -> String {
     let good = opening(server.address, "/ws/7");
     assert!(good.contains(spoil.0), "{:?} is not in {good:?}", spoil.0);
     good.replacen(spoil.0, spoil.1, 1)
 }
 
-/// Sends a spoiled handshake beside the neighbours, and expects this refusal, whole. `status` has with it the header fields
-/// that it asks for.
+/// Sends a spoiled handshake beside the neighbours, and compares the whole refusal. `status` includes the header fields that
+/// belong to it.
 #[track_caller]
 fn refused(spoil: (&str, &str), status: &str, fault: &str, rule: &str, sent: &str) {
     beside_neighbours(Options::default(), |server| {
@@ -70,7 +69,7 @@ fn refused(spoil: (&str, &str), status: &str, fault: &str, rule: &str, sent: &st
     });
 }
 
-/// Sends bytes that hyper refuses by itself, and expects this status and the end.
+/// Sends bytes that hyper refuses itself, and expects this status and the end of the stream.
 #[track_caller]
 fn turned_away(request: impl Fn(&Server) -> Vec<u8>, status: &str) {
     beside_neighbours(Options::default(), |server| {
@@ -82,7 +81,7 @@ fn turned_away(request: impl Fn(&Server) -> Vec<u8>, status: &str) {
     });
 }
 
-/// Sends a handshake that is unusual, and expects to be in the chat.
+/// Sends an unusual handshake, and expects to join the chat.
 #[track_caller]
 fn accepted(spoil: (&str, &str)) {
     let server = Server::start(Options::default());
@@ -97,53 +96,53 @@ fn accepted(spoil: (&str, &str)) {
 }
 
 #[test]
-fn the_handshake_of_the_rfc_gets_its_answer() {
+fn handshake_of_the_rfc() {
     accepted(("", ""));
 }
 
 #[test]
-fn connection_may_list_more_than_upgrade() {
+fn connection_with_more_tokens() {
     accepted(("Connection: Upgrade", "Connection: keep-alive, Upgrade"));
     accepted(("Connection: Upgrade", "Connection: Upgrade , keep-alive"));
 }
 
 #[test]
-fn connection_may_stand_in_several_lines() {
+fn connection_in_several_lines() {
     accepted(("Connection: Upgrade", "Connection: keep-alive\r\nConnection: Upgrade"));
 }
 
 #[test]
-fn the_case_of_names_and_tokens_does_not_matter() {
+fn names_and_tokens_ignore_case() {
     accepted(("Connection: Upgrade", "cONNECTION: uPGRADE"));
     accepted(("Upgrade: websocket", "UPGRADE: WebSocket"));
 }
 
 #[test]
-fn a_client_id_may_be_anything_that_fits_64_bits() {
+fn client_ids_of_64_bits() {
     accepted(("/ws/7", "/ws/0"));
     accepted(("/ws/7", "/ws/9223372036854775807"));
     accepted(("/ws/7", "/ws/-9223372036854775808"));
 }
 
 #[test]
-fn a_query_behind_the_client_id_changes_nothing() {
+fn query_after_the_client_id_is_ignored() {
     accepted((" HTTP/1.1", "?token=1 HTTP/1.1"));
 }
 
 #[test]
-fn an_empty_body_may_be_announced() {
+fn content_length_0_is_accepted() {
     accepted(("\r\n\r\n", "\r\nContent-Length: 0\r\n\r\n"));
 }
 
 #[test]
-fn as_many_headers_as_allowed_are_accepted() {
-    // `Host`, `Upgrade`, `Connection`, key and version are five.
+fn largest_number_of_headers() {
+    // `Host`, `Upgrade`, `Connection`, the key and the version make five.
     let more = "\r\nA: b".repeat(MAX_HEADERS - 5) + "\r\n\r\n";
     accepted(("\r\n\r\n", &more));
 }
 
 #[test]
-fn methods_other_than_get_are_refused() {
+fn methods_other_than_get() {
     for method in ["POST", "HEAD", "OPTIONS", "CONNECT_"] {
         let status = "405 Method Not Allowed\r\nallow: GET\r\n";
         let fault = "a WebSocket is opened with GET";
@@ -155,7 +154,7 @@ fn methods_other_than_get_are_refused() {
 }
 
 #[test]
-fn the_page_is_only_to_be_read() {
+fn methods_other_than_get_and_head_for_the_page() {
     let status = "405 Method Not Allowed\r\nallow: GET, HEAD\r\n";
     let fault = "this is only to be read";
     let rule = "RFC 9110 15.5.6: the methods here are GET and HEAD";
@@ -163,14 +162,14 @@ fn the_page_is_only_to_be_read() {
 }
 
 #[test]
-fn http_1_0_is_refused() {
+fn http_1_0() {
     let status = "505 HTTP Version Not Supported\r\n";
     let fault = "this version of HTTP has no upgrade";
     refused(("HTTP/1.1", "HTTP/1.0"), status, fault, RULE_1, "HTTP/1.0");
 }
 
 #[test]
-fn a_handshake_without_upgrade_is_told_to_upgrade() {
+fn no_upgrade() {
     let fault = "this is a WebSocket address, and the request does not ask for one";
     let spoils = [
         ("Upgrade: websocket\r\n", "", "no upgrade"),
@@ -183,7 +182,7 @@ fn a_handshake_without_upgrade_is_told_to_upgrade() {
 }
 
 #[test]
-fn a_handshake_without_connection_upgrade_is_told_to_upgrade() {
+fn no_connection_upgrade() {
     let fault = "Connection does not name Upgrade, so Upgrade is not meant for this server";
     let spoils = [
         ("Connection: Upgrade\r\n", "", "no connection"),
@@ -196,7 +195,7 @@ fn a_handshake_without_connection_upgrade_is_told_to_upgrade() {
 }
 
 #[test]
-fn a_version_other_than_13_is_told_which_one() {
+fn versions_other_than_13() {
     let status = "426 Upgrade Required\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n";
     let fault = "the only version spoken here is 13";
     let name = "sec-websocket-version";
@@ -213,14 +212,14 @@ fn a_version_other_than_13_is_told_which_one() {
 }
 
 #[test]
-fn a_handshake_without_key_is_refused() {
+fn no_key() {
     let spoil = (&*format!("Sec-WebSocket-Key: {KEY}\r\n"), "");
     let sent = "no sec-websocket-key";
     refused(spoil, BAD_REQUEST, "the key is missing", RULE_5, sent);
 }
 
 #[test]
-fn two_keys_are_refused() {
+fn two_keys() {
     let twice = format!("{KEY}\r\nSec-WebSocket-Key: {KEY}");
     let sent = format!("sec-websocket-key: {KEY} | sec-websocket-key: {KEY}");
     let fault = "there is more than one key";
@@ -228,7 +227,7 @@ fn two_keys_are_refused() {
 }
 
 #[test]
-fn a_key_that_is_not_base64_is_refused() {
+fn key_is_not_base64() {
     let fault = "the key is not base64";
     for key in ["!HNhbXBsZSBub25jZQ==", "dGhlIHNhbXBsZSBub25jZQ", "\u{e9}"] {
         let sent = format!("Sec-WebSocket-Key: {key}");
@@ -237,8 +236,8 @@ fn a_key_that_is_not_base64_is_refused() {
 }
 
 #[test]
-fn a_key_of_another_length_is_refused_with_its_length() {
-    // The first is on many web pages.
+fn key_of_wrong_length() {
+    // Many web pages use the first one.
     for (key, length) in [("SGVsbG8sIHdvcmxkIQ==", 13), ("", 0)] {
         let fault = format!("the key decodes to {length} bytes, must be 16");
         let sent = format!("Sec-WebSocket-Key: {key}");
@@ -247,7 +246,7 @@ fn a_key_of_another_length_is_refused_with_its_length() {
 }
 
 #[test]
-fn a_handshake_without_host_is_refused() {
+fn no_host() {
     beside_neighbours(Options::default(), |server| {
         for path in ["/ws/7", "/"] {
             let host = format!("Host: {}\r\n", server.address);
@@ -263,7 +262,7 @@ fn a_handshake_without_host_is_refused() {
 }
 
 #[test]
-fn a_client_id_that_is_no_number_of_64_bits_is_refused() {
+fn client_id_is_no_64_bit_number() {
     let fault = "the client id is not a whole number of 64 bits";
     for path in ["/ws/abc", "/ws/", "/ws/9223372036854775808", "/ws/7/", "/ws/%37"] {
         refused(("/ws/7", path), BAD_REQUEST, fault, RULE_ID, path);
@@ -271,7 +270,7 @@ fn a_client_id_that_is_no_number_of_64_bits_is_refused() {
 }
 
 #[test]
-fn there_is_nothing_at_other_paths() {
+fn unknown_paths() {
     let status = "404 Not Found\r\n";
     let fault = "there is nothing at this path";
     let rule = "the paths are / (the page), /ws/{client_id} (the chat), /echo, /lifecycle and /healthz";
@@ -281,7 +280,7 @@ fn there_is_nothing_at_other_paths() {
 }
 
 #[test]
-fn a_body_with_the_handshake_is_refused() {
+fn body() {
     let fault = "the request announces a body";
     let sent = "content-length or transfer-encoding";
     for body in ["\r\nContent-Length: 5\r\n\r\nhello", "\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"]
@@ -291,7 +290,7 @@ fn a_body_with_the_handshake_is_refused() {
 }
 
 #[test]
-fn a_refusal_reaches_a_client_that_is_still_sending() {
+fn refusal_reaches_a_client_that_is_still_sending() {
     const LENGTH: usize = 300_000;
     let fault = "the request announces a body";
     let body = format!("\r\nContent-Length: {LENGTH}\r\n\r\n{}", "x".repeat(LENGTH));
@@ -299,7 +298,7 @@ fn a_refusal_reaches_a_client_that_is_still_sending() {
 }
 
 #[test]
-fn what_was_sent_is_quoted_without_control_characters() {
+fn quoted_values_have_no_control_characters() {
     let fault = "this is a WebSocket address, and the request does not ask for one";
     let spoil = ("websocket", "\"\t\u{85}\u{202e}");
     let sent = r#"upgrade: \"\t\u{85}\u{202e}"#;
@@ -307,7 +306,7 @@ fn what_was_sent_is_quoted_without_control_characters() {
 }
 
 #[test]
-fn one_header_too_many_is_refused() {
+fn one_header_too_many() {
     turned_away(
         |server| {
             let more = "\r\nA: b".repeat(MAX_HEADERS - 4) + "\r\n\r\n";
@@ -318,15 +317,15 @@ fn one_header_too_many_is_refused() {
 }
 
 #[test]
-fn a_head_of_more_than_16_kib_is_refused() {
-    // The last is still being read when the answer is out: a close without reading on would be a reset.
+fn head_over_16_kib() {
+    // The server answers the last one before it has read it all. Closing without reading the rest would cause a reset.
     for (at, size) in [("/ws/7", MAX_HEAD_SIZE), ("websocket", MAX_HEAD_SIZE), ("websocket", 20 * MAX_HEAD_SIZE)] {
         turned_away(|server| spoiled(server, (at, &"x".repeat(size))).into(), "431 Request Header Fields Too Large");
     }
 }
 
 #[test]
-fn garbage_and_a_tls_hello_are_refused() {
+fn garbage_and_a_tls_hello() {
     let hello: &[u8] = b"\x16\x03\x01\x00\x05\x01\x00\x00\x01\x00";
     for garbage in [hello, b"\0\0\0\0", b"hello\r\n\r\n", b"GET /\x1b[2J HTTP/1.1\r\n\r\n"] {
         turned_away(|_| garbage.to_vec(), "400 Bad Request");
@@ -334,7 +333,7 @@ fn garbage_and_a_tls_hello_are_refused() {
 }
 
 #[test]
-fn http_2_is_not_spoken_and_gets_the_end() {
+fn http_2() {
     beside_neighbours(Options::default(), |server| {
         let mut client = Client::tcp(server.address);
         client.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
@@ -343,19 +342,18 @@ fn http_2_is_not_spoken_and_gets_the_end() {
 }
 
 #[test]
-fn a_request_that_is_not_finished_is_closed_after_10_s() {
-    let program = Program::start(&[]);
+fn unfinished_request_is_closed_after_10_s() {
+    let program = SWITCHBOARD.start(&[]);
     let start = Instant::now();
     let mut silent = Client::tcp(program.address);
     let mut half = Client::tcp(program.address);
     half.send("GET /ws/7 HTTP/1.1\r\nHost: a\r\n");
-    // The deadline is for the whole head: a byte now and then does not move it.
+    // The deadline is for the whole head: another byte doesn't extend it.
     let mut slow = Client::tcp(program.address);
     slow.send("GET /ws/7 HTTP/1.1\r\n");
     let pace = Duration::from_secs(1);
-    slow.socket().set_read_timeout(Some(pace)).unwrap();
-    while let Err(error) = slow.try_read() {
-        assert!(start.elapsed() < REQUEST_DEADLINE + pace * 2, "{error}");
+    while !slow.poll_input(pace) {
+        assert!(start.elapsed() < REQUEST_DEADLINE + pace * 2, "the request is still open");
         slow.send("A");
     }
     for client in [&mut half, &mut silent] {
@@ -365,18 +363,18 @@ fn a_request_that_is_not_finished_is_closed_after_10_s() {
         assert!(lasted < REQUEST_DEADLINE + pace * 2, "closed after {lasted:?}");
     }
     for client in [half, slow] {
-        let peer = client.socket().local_addr().unwrap();
+        let peer = client.local_addr();
         let line = program.log_line(&peer.to_string());
         assert!(line.ends_with(": read header from client timeout"), "{line}");
     }
 }
 
 #[test]
-fn frames_in_the_packet_of_the_handshake_are_kept() {
+fn frames_in_the_packet_of_the_handshake() {
     beside_neighbours(Options::default(), |server| {
         let mut bytes = opening(server.address, "/ws/7").into_bytes();
         (0..40).for_each(|n| bytes.extend(text(&n.to_string())));
-        let last = text("a frame that comes in two");
+        let last = text("a frame in two parts");
         let (begun, rest) = last.split_at(10);
         bytes.extend(begun);
         let mut client = Client::tcp(server.address);
@@ -386,17 +384,17 @@ fn frames_in_the_packet_of_the_handshake_are_kept() {
             client.expect(&says(7, &n.to_string()));
         }
         client.send(rest);
-        client.expect(&says(7, "a frame that comes in two"));
+        client.expect(&says(7, "a frame in two parts"));
     });
 }
 
 #[test]
-fn clients_that_die_in_the_handshake_bother_nobody() {
+fn clients_that_die_in_the_handshake() {
     beside_neighbours(Options::default(), |server| {
         for number in 0..100 {
             let mut client = Client::tcp(server.address);
             let opening = opening(server.address, "/ws/7");
-            // Dies before the end of the request, behind it, or with a frame on the way.
+            // The client dies inside the request, after it, or with a frame on its way.
             match number % 4 {
                 0 => client.send(&opening[..opening.len() / 2]),
                 1 => client.send(opening),
@@ -412,13 +410,13 @@ fn clients_that_die_in_the_handshake_bother_nobody() {
     });
 }
 
-/// A place that is not given back would keep all that is said from then on in memory.
+/// A leaked place would keep every later message in memory.
 #[cfg(target_os = "linux")]
 #[test]
-fn the_place_of_a_client_that_dies_in_the_handshake_is_given_back() {
+fn place_of_a_client_that_dies_in_the_handshake_is_released() {
     const MESSAGE: usize = 60_000;
     const MESSAGES: usize = 500;
-    let program = Program::start(&["--max-backlog", "1000000000"]);
+    let program = SWITCHBOARD.start(&["--max-backlog", "1000000000"]);
     let mut talker = Client::open(program.address, "/ws/1");
     let message = "x".repeat(MESSAGE);
     let mut talk = |times| {
@@ -440,51 +438,51 @@ fn the_place_of_a_client_that_dies_in_the_handshake_is_given_back() {
     assert_eq!(program.open_files(), files);
 }
 
-/// Clients come while another one talks without pause. What it says once they can have seen their 101 is theirs.
+/// Clients join while another one sends without pause. They receive everything sent after they saw their 101.
 fn newcomers_miss_nothing(options: Options) {
     const NEWCOMERS: usize = 100;
     let server = Server::start(options);
     let address = server.address;
-    let said = AtomicU64::new(0);
+    let sent = AtomicU64::new(0);
     let over = AtomicBool::new(false);
     let mut talker = server.join(1);
     thread::scope(|scope| {
         scope.spawn(|| {
             while !over.load(Ordering::SeqCst) {
-                let number = said.fetch_add(1, Ordering::SeqCst);
+                let number = sent.fetch_add(1, Ordering::SeqCst);
                 talker.send_text(&number.to_string());
                 talker.expect(&says(1, &number.to_string()));
             }
         });
-        let comers: Vec<_> = (0..2)
+        let joining: Vec<_> = (0..2)
             .map(|_| {
                 scope.spawn(|| {
                     for _ in 0..NEWCOMERS {
                         let mut newcomer = Client::open(address, "/ws/2");
-                        let next = said.load(Ordering::SeqCst);
-                        let mut heard = || -> u64 {
+                        let next = sent.load(Ordering::SeqCst);
+                        let mut next_number = || -> u64 {
                             let text = newcomer.read_text();
                             text.strip_prefix("Client #1 says: ").unwrap().parse().unwrap()
                         };
-                        let first = heard();
-                        assert!(first <= next, "{first} came first, {next} was said");
-                        (first + 1..first + 10).for_each(|number| assert_eq!(heard(), number));
+                        let first = next_number();
+                        assert!(first <= next, "received {first} first, after {next} was sent");
+                        (first + 1..first + 10).for_each(|number| assert_eq!(next_number(), number));
                     }
                 })
             })
             .collect();
-        let results: Vec<_> = comers.into_iter().map(|comer| comer.join()).collect();
+        let results: Vec<_> = joining.into_iter().map(|thread| thread.join()).collect();
         over.store(true, Ordering::SeqCst);
         results.into_iter().for_each(|result| result.unwrap());
     });
 }
 
 #[test]
-fn whoever_can_have_seen_the_101_gets_every_message_from_then_on() {
+fn every_message_after_the_101_arrives() {
     newcomers_miss_nothing(Options::default());
 }
 
 #[test]
-fn whoever_can_have_seen_the_101_gets_every_message_on_three_threads() {
+fn every_message_after_the_101_arrives_on_three_threads() {
     newcomers_miss_nothing(threads(3));
 }

@@ -1,13 +1,11 @@
-//! The broadcast: everyone, the same, in the same order.
+//! The broadcast: everyone receives the same messages in the same order.
 
-use crate::support::frame::{FIN, PING, PONG, says, text};
-use crate::support::server::{Server, threads};
 use std::thread;
-use switchboard::limits::Limits;
-use switchboard::server::Options;
+use test_client::frame::{FIN, PING, PONG, says, text};
+use test_client::server::{Limits, Options, Server, threads};
 
 #[test]
-fn a_message_goes_to_everyone_the_sender_too() {
+fn message_goes_to_everyone_including_the_sender() {
     let server = Server::start(Options::default());
     let mut clients = [server.join(1), server.join(2), server.join(3)];
     clients[1].send_text("h\u{e9}llo & <b>good</b>\0\n");
@@ -17,7 +15,7 @@ fn a_message_goes_to_everyone_the_sender_too() {
 }
 
 #[test]
-fn one_client_id_may_be_used_by_two_connections() {
+fn two_connections_with_one_client_id() {
     let server = Server::start(Options::default());
     let (mut one, mut other) = (server.join(7), server.join(7));
     one.send_text("from one");
@@ -26,20 +24,20 @@ fn one_client_id_may_be_used_by_two_connections() {
     }
     one.end();
     one.read_to_end();
-    // The other has a place of its own.
+    // The other connection is a member of its own.
     other.send_text("from the other");
     other.expect(&says(7, "from the other"));
 }
 
-/// Many speak at once, in bursts of several sizes. Everyone gets everything, each speaker's messages in order, and all of it
-/// in one order.
-fn everyone_hears_the_same(options: Options) {
+/// Many clients send at once, in bursts of different sizes. Everyone receives everything in one order, and each sender's
+/// messages in the order they were sent.
+fn many_senders(options: Options) {
     const CLIENTS: usize = 12;
     const MESSAGES: usize = 240;
     let server = Server::start(options);
     let clients: Vec<_> = (0..CLIENTS).map(|id| server.join(id as i64)).collect();
-    let heard: Vec<Vec<String>> = thread::scope(|scope| {
-        let hearing: Vec<_> = clients
+    let received: Vec<Vec<String>> = thread::scope(|scope| {
+        let readers: Vec<_> = clients
             .into_iter()
             .enumerate()
             .map(|(id, mut client)| {
@@ -53,32 +51,32 @@ fn everyone_hears_the_same(options: Options) {
                 scope.spawn(move || (0..CLIENTS * MESSAGES).map(|_| client.read_text()).collect())
             })
             .collect();
-        hearing.into_iter().map(|one| one.join().unwrap()).collect()
+        readers.into_iter().map(|one| one.join().unwrap()).collect()
     });
     for id in 0..CLIENTS {
         let prefix = format!("Client #{id} says: ");
-        let own: Vec<_> = heard[0].iter().filter_map(|text| text.strip_prefix(&prefix)).collect();
-        let said: Vec<_> = (0..MESSAGES).map(|number| number.to_string()).collect();
-        assert_eq!(own, said, "client {id}'s messages, in order");
+        let own: Vec<_> = received[0].iter().filter_map(|text| text.strip_prefix(&prefix)).collect();
+        let sent: Vec<_> = (0..MESSAGES).map(|number| number.to_string()).collect();
+        assert_eq!(own, sent, "client {id}'s messages, in order");
     }
-    for other in &heard[1..] {
-        assert!(*other == heard[0], "all heard the same order");
+    for other in &received[1..] {
+        assert!(*other == received[0], "two clients received different orders");
     }
 }
 
 #[test]
-fn everyone_hears_the_same_in_the_same_order() {
-    everyone_hears_the_same(Options::default());
+fn one_order() {
+    many_senders(Options::default());
 }
 
 #[test]
-fn everyone_hears_the_same_in_the_same_order_on_three_threads() {
-    everyone_hears_the_same(threads(3));
+fn one_order_on_three_threads() {
+    many_senders(threads(3));
 }
 
-/// The Pong does not wait behind what the client has yet to take, and does not stand inside another frame.
+/// The Pong overtakes the messages that the client hasn't read yet, and never splits a frame.
 #[test]
-fn a_ping_is_answered_while_the_client_is_behind() {
+fn pong_overtakes_the_backlog() {
     const MESSAGES: usize = 250;
     let server = Server::start(Options::default());
     let message = "x".repeat(60_000);
@@ -91,7 +89,7 @@ fn a_ping_is_answered_while_the_client_is_behind() {
         talker.expect(&says(8, &message));
     }
     behind.send_frame(FIN | PING, b"now");
-    // The talker is served after the Ping was: both came over one event loop.
+    // Both arrive over one event loop, so the Ping is handled before this message.
     talker.send_text("last");
     talker.expect(&says(8, "last"));
 

@@ -1,14 +1,15 @@
-//! The program: its options, what it prints, and signals.
+//! The program: its options, its output, and signals.
 
-use crate::support::client::{Client, opening};
-use crate::support::frame::{CLOSE, FIN, close_payload, from_server, says};
-use crate::support::program::{Program, run};
+use crate::SWITCHBOARD;
 use std::net::TcpListener;
+use test_client::blocking::Client;
+use test_client::frame::{CLOSE, FIN, close_payload, says};
+use test_client::request::opening;
 
 #[test]
 fn help_names_every_option() {
     for option in ["--help", "-h"] {
-        let (status, stdout, stderr) = run(&[option]);
+        let (status, stdout, stderr) = SWITCHBOARD.run(&[option]);
         assert_eq!((status, &*stderr), (Some(0), ""));
         for part in [
             "Usage: switchboard [OPTIONS]\n",
@@ -34,26 +35,26 @@ fn help_names_every_option() {
 fn version_prints_the_version() {
     let version = concat!("switchboard ", env!("CARGO_PKG_VERSION"), "\n");
     for option in ["--version", "-V"] {
-        assert_eq!(run(&[option]), (Some(0), version.into(), "".into()));
+        assert_eq!(SWITCHBOARD.run(&[option]), (Some(0), version.into(), "".into()));
     }
 }
 
-/// A command line that is wrong gets one line that says what is wrong, and status 2.
+/// An invalid command line: the program prints one line that names the fault, and exits with status 2.
 #[track_caller]
 fn refused(arguments: &[&str], line: &str) {
     let line = format!("switchboard: {line}\n");
-    assert_eq!(run(arguments), (Some(2), "".into(), line));
+    assert_eq!(SWITCHBOARD.run(arguments), (Some(2), "".into(), line));
 }
 
 #[test]
-fn options_that_do_not_exist_are_refused() {
+fn unknown_options() {
     refused(&["--prot", "1"], "invalid option '--prot'");
     refused(&["-x"], "invalid option '-x'");
     refused(&["8000"], "unexpected argument \"8000\"");
 }
 
 #[test]
-fn values_that_make_no_sense_are_refused() {
+fn invalid_values() {
     refused(&["--port"], "missing argument for option '--port'");
     refused(&["--port", "65536"], "--port 65536: must be a number from 0 to 65535");
     refused(&["--port", "http"], "--port http: must be a number from 0 to 65535");
@@ -69,8 +70,8 @@ fn values_that_make_no_sense_are_refused() {
 }
 
 #[test]
-fn the_url_is_printed_once_it_listens() {
-    let program = Program::start(&[]);
+fn url_is_printed_when_it_listens() {
+    let program = SWITCHBOARD.start(&[]);
     assert_eq!(program.announcement, format!("switchboard listens on http://{} (Ctrl-C stops it)", program.address));
     let mut client = Client::tcp(program.address);
     client.send("GET / HTTP/1.0\r\n\r\n");
@@ -78,11 +79,11 @@ fn the_url_is_printed_once_it_listens() {
 }
 
 #[test]
-fn a_port_in_use_is_named() {
+fn port_in_use() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();
     let port = address.port().to_string();
-    let (status, stdout, stderr) = run(&["--host", "127.0.0.1", "--port", &port]);
+    let (status, stdout, stderr) = SWITCHBOARD.run(&["--host", "127.0.0.1", "--port", &port]);
     assert_eq!((status, &*stdout), (Some(1), ""));
     let reason = format!("switchboard: can't listen on {address}: ");
     assert!(stderr.starts_with(&reason), "{stderr}");
@@ -90,9 +91,9 @@ fn a_port_in_use_is_named() {
 }
 
 #[test]
-fn the_limits_are_those_of_the_command_line() {
-    let program = Program::start(&["--max-message-size", "3", "--threads", "2"]);
-    // Two connections in a row are on two threads.
+fn limits_from_the_command_line() {
+    let program = SWITCHBOARD.start(&["--max-message-size", "3", "--threads", "2"]);
+    // Consecutive connections are on different threads.
     let mut clients = [1, 2].map(|id| Client::open(program.address, &format!("/ws/{id}")));
     for (client, id) in clients.iter_mut().zip([1, 2]) {
         client.send_text("abc");
@@ -102,14 +103,14 @@ fn the_limits_are_those_of_the_command_line() {
         }
     }
     clients[1].send_text("abcd");
-    clients[1].expect_close(1009, "a message of 4 bytes, the limit is 3, RFC 6455 10.4");
+    clients[1].expect_close_about(1009, "the limit is 3");
 }
 
-/// Control characters can't come in a path by themselves (hyper refuses them); percent-encoded they stay so, and what is
-/// not ASCII can't drive a terminal either.
+/// hyper refuses unencoded control characters in a path. Percent-encoded ones stay encoded, and other characters that could
+/// affect a terminal are escaped.
 #[test]
-fn no_control_character_of_a_path_reaches_the_log() {
-    let program = Program::start(&[]);
+fn control_characters_in_a_path_are_not_logged() {
+    let program = SWITCHBOARD.start(&[]);
     for (path, logged) in [
         ("/ws/%1b%5b2J%0a", "/ws/%1b%5b2J%0a"),
         ("/\u{9b}31m\u{202e}", r"/\u{9b}31m\u{202e}"),
@@ -126,20 +127,20 @@ fn no_control_character_of_a_path_reaches_the_log() {
 #[cfg(unix)]
 mod signals {
     use super::*;
-    use rustix::process::Signal;
     use std::time::Duration;
+    use test_client::program::Program;
 
-    /// Three seconds, and a little for a busy machine.
+    /// Three seconds, plus a margin for a busy machine.
     const IN_TIME: Duration = Duration::from_millis(3500);
 
     #[test]
-    fn interrupt_and_terminate_close_with_1001_and_end_with_status_0() {
-        for signal in [Signal::INT, Signal::TERM] {
-            let mut program = Program::start(&[]);
+    fn interrupt_and_terminate_end_in_order() {
+        for signal in [Program::interrupt, Program::terminate] {
+            let mut program = SWITCHBOARD.start(&[]);
             let mut clients = [1, 2].map(|id| Client::open(program.address, &format!("/ws/{id}")));
-            program.signal(signal);
+            signal(&program);
             for client in &mut clients {
-                client.expect(&from_server(FIN | CLOSE, &close_payload(1001, "the server is going away")));
+                client.expect_close_about(1001, "going away");
                 client.send_frame(FIN | CLOSE, &close_payload(1001, ""));
                 client.expect_end();
                 client.end();
@@ -154,12 +155,12 @@ mod signals {
     }
 
     #[test]
-    fn who_has_not_begun_to_ask_is_not_waited_for() {
-        let mut program = Program::start(&[]);
+    fn idle_connection_does_not_delay_the_end() {
+        let mut program = SWITCHBOARD.start(&[]);
         let mut idle = Client::tcp(program.address);
-        // Connections are accepted in order, so the one before has been accepted too.
+        // The server accepts in order: once this client has joined, the idle one has been accepted.
         drop(Client::open(program.address, "/ws/1"));
-        program.signal(Signal::TERM);
+        program.terminate();
         assert_eq!(idle.read_to_end(), b"");
         drop(idle);
         let (status, _) = program.wait(IN_TIME);
@@ -170,10 +171,10 @@ mod signals {
     }
 
     #[test]
-    fn a_client_that_stays_does_not_keep_the_program() {
-        let mut program = Program::start(&["--threads", "2"]);
+    fn client_that_stays_does_not_prevent_the_end() {
+        let mut program = SWITCHBOARD.start(&["--threads", "2"]);
         let clients = [1, 2].map(|id| Client::open(program.address, &format!("/ws/{id}")));
-        program.signal(Signal::TERM);
+        program.terminate();
         let (status, _) = program.wait(IN_TIME);
         assert_eq!(status.code(), Some(0));
         drop(clients);

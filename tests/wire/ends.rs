@@ -1,16 +1,14 @@
-//! Phase 4: the ways a connection ends, and the end of the server.
+//! Phase 4: how connections end, and how the server stops.
 
-use crate::support::client::Client;
-use crate::support::frame::{CLOSE, FIN, close_payload, from_client, from_server, says, text};
-use crate::support::neighbours::beside_neighbours;
-use crate::support::program::{Program, switchboard};
-use crate::support::server::Server;
+use crate::SWITCHBOARD;
 use std::process::Stdio;
 use std::time::Duration;
-use switchboard::limits::{CLOSE_DEADLINE, STOP_DEADLINE};
-use switchboard::server::Options;
+use test_client::blocking::Client;
+use test_client::frame::{CLOSE, FIN, close_payload, from_client, from_server, says, text};
+use test_client::server::limits::{CLOSE_DEADLINE, STOP_DEADLINE};
+use test_client::server::{Options, Server, beside_neighbours};
 
-/// A client that sends this Close gets that one, and then the end of TCP from the server.
+/// Sends a Close with this payload. The server answers with that one, and ends the stream.
 #[track_caller]
 fn closes(sent: &[u8], answer: &[u8]) {
     beside_neighbours(Options::default(), |server| {
@@ -22,7 +20,7 @@ fn closes(sent: &[u8], answer: &[u8]) {
 }
 
 #[test]
-fn a_close_with_a_valid_code_gets_the_same_back() {
+fn valid_code_is_echoed() {
     for code in [1000, 1001, 1003, 1007, 1011, 1013, 3000, 4999] {
         let payload = close_payload(code, "");
         closes(&payload, &payload);
@@ -32,18 +30,18 @@ fn a_close_with_a_valid_code_gets_the_same_back() {
 }
 
 #[test]
-fn a_close_without_a_code_gets_an_empty_one_back() {
+fn empty_close_is_echoed() {
     closes(b"", b"");
 }
 
 #[test]
-fn a_close_of_one_byte_gets_1002() {
+fn close_of_one_byte() {
     let rule = "a Close frame has no payload or at least a 2-byte code, RFC 6455 5.5.1";
     closes(b"\x03", &close_payload(1002, rule));
 }
 
 #[test]
-fn a_close_with_a_code_that_must_not_be_sent_gets_1002() {
+fn forbidden_codes() {
     for code in [0, 999, 1004, 1005, 1006, 1015, 1016, 2999, 5000, 65535] {
         let rule = format!("close code {code} must not be sent, RFC 6455 7.4");
         closes(&close_payload(code, "why"), &close_payload(1002, &rule));
@@ -51,12 +49,12 @@ fn a_close_with_a_code_that_must_not_be_sent_gets_1002() {
 }
 
 #[test]
-fn what_comes_behind_a_close_is_discarded() {
+fn data_after_a_close_is_discarded() {
     beside_neighbours(Options::default(), |server| {
         let mut witness = server.join(8);
         let mut client = server.join(7);
         let close = from_client(FIN | CLOSE, &close_payload(1000, ""));
-        client.send([text("before"), close, text("behind")].concat());
+        client.send([text("before"), close, text("after")].concat());
         client.expect(&says(7, "before"));
         client.expect_close(1000, "");
         client.send([text("later"), vec![0xff; 1000]].concat());
@@ -68,7 +66,7 @@ fn what_comes_behind_a_close_is_discarded() {
 }
 
 #[test]
-fn the_end_of_tcp_without_a_close_ends_the_connection() {
+fn end_of_stream_without_a_close() {
     beside_neighbours(Options::default(), |server| {
         let mut client = server.join(7);
         client.send_text("last words");
@@ -80,7 +78,7 @@ fn the_end_of_tcp_without_a_close_ends_the_connection() {
 }
 
 #[test]
-fn the_end_of_tcp_inside_a_frame_ends_the_connection() {
+fn end_of_stream_inside_a_frame() {
     beside_neighbours(Options::default(), |server| {
         let mut client = server.join(7);
         let frame = text("never finished");
@@ -92,7 +90,7 @@ fn the_end_of_tcp_inside_a_frame_ends_the_connection() {
 }
 
 #[test]
-fn a_reset_ends_the_connection() {
+fn reset() {
     beside_neighbours(Options::default(), |server| {
         for _ in 0..20 {
             let mut client = server.join(7);
@@ -103,10 +101,10 @@ fn a_reset_ends_the_connection() {
     });
 }
 
-/// The log line of each end, and that there is one of each.
+/// The log has one line for each connection, which tells how it ended.
 #[test]
-fn the_log_says_how_each_client_went_once() {
-    let mut program = Program::start(&[]);
+fn log_tells_how_each_connection_ended() {
+    let mut program = SWITCHBOARD.start(&[]);
     let open = |client_id: i64| Client::open(program.address, &format!("/ws/{client_id}"));
     open(41).send_frame(FIN | CLOSE, b"");
     let gone = |client_id: i64, why: &str| {
@@ -140,19 +138,20 @@ fn the_log_says_how_each_client_went_once() {
     assert!(!rest.iter().any(|line| line.contains("disconnected")), "{rest:#?}");
 }
 
-/// The client here is a process that holds the socket. Which one does not matter: the kernel closes it.
+/// The socket belongs to a process of its own, which is killed: the kernel closes the socket.
 #[cfg(unix)]
 #[test]
-fn the_death_of_the_client_process_ends_the_connection() {
+fn client_process_is_killed() {
     beside_neighbours(Options::default(), |server| {
         for number in 0..4 {
             let mut client = server.join(7);
             client.send_text("last words");
-            // With something unread in its socket, the kernel resets; with nothing, it ends.
+            // If the socket has unread input, the kernel resets the connection; otherwise it sends a FIN.
             if number % 2 == 0 {
                 client.expect(&says(7, "last words"));
             }
-            let mut process = switchboard(&["--port", "0"])
+            let mut process = SWITCHBOARD
+                .command(&["--port", "0"])
                 .stdin(Stdio::from(std::os::fd::OwnedFd::from(client.into_socket())))
                 .stdout(Stdio::null())
                 .stderr(Stdio::null())
@@ -166,7 +165,7 @@ fn the_death_of_the_client_process_ends_the_connection() {
 }
 
 #[test]
-fn a_stop_closes_every_connection_with_1001() {
+fn stop_closes_every_connection_with_1001() {
     let mut server = Server::start(Options::default());
     let mut clients = [server.join(7), server.join(8), Client::open(server.address, "/echo")];
     server.tell_to_stop();
@@ -181,7 +180,7 @@ fn a_stop_closes_every_connection_with_1001() {
 }
 
 #[test]
-fn a_stop_does_not_wait_for_ever_for_who_does_not_answer() {
+fn stop_has_a_deadline_for_silent_clients() {
     let mut server = Server::start(Options::default());
     let mut silent = server.join(7);
     let mut half = Client::tcp(server.address);
@@ -194,7 +193,7 @@ fn a_stop_does_not_wait_for_ever_for_who_does_not_answer() {
 }
 
 #[test]
-fn a_stopped_server_takes_no_more_connections() {
+fn stopped_server_accepts_no_connection() {
     let mut server = Server::start(Options::default());
     server.tell_to_stop();
     server.wait_for_end();

@@ -1,10 +1,8 @@
 //! Tests of the whole server over real sockets: raw bytes in, raw bytes out.
 //!
-//! They are one program, so that they are linked once and the few that must wait do so beside the others.
+//! They form one program, so that they are linked once and the few slow tests run beside the others.
 
 #![allow(clippy::unwrap_used)]
-
-mod support;
 
 mod after_the_upgrade;
 mod before_the_upgrade;
@@ -12,3 +10,7 @@ mod chat;
 mod command_line;
 mod ends;
 mod page;
+
+use test_client::program::Executable;
+
+const SWITCHBOARD: Executable<&str> = Executable(env!("CARGO_BIN_EXE_switchboard"));

@@ -1,12 +1,9 @@
 //! Phase 1: the page, and plain HTTP.
 
-use crate::support::client::Client;
-use crate::support::neighbours::beside_neighbours;
-use crate::support::server::Server;
-use switchboard::server::Options;
-use switchboard::service::{PAGE, PAGE_POLICY};
+use test_client::blocking::Client;
+use test_client::server::{Options, PAGE, PAGE_POLICY, Server, beside_neighbours};
 
-/// The head of the response that carries the page, up to its `date`.
+/// The head of the response that carries the page, without its `date`.
 fn page_head(version: &str) -> String {
     format!(
         "{version} 200 OK\r\ncontent-type: text/html; charset=utf-8\r\n\
@@ -15,7 +12,7 @@ fn page_head(version: &str) -> String {
     )
 }
 
-/// Sends a request, and expects this head, this body, and then the end.
+/// Sends a request, and expects this head, this body, and the end of the stream.
 #[track_caller]
 fn answers(server: &Server, request: &str, head: &str, body: &str) {
     let mut client = Client::tcp(server.address);
@@ -25,7 +22,7 @@ fn answers(server: &Server, request: &str, head: &str, body: &str) {
 }
 
 #[test]
-fn get_answers_the_page() {
+fn get() {
     let server = Server::start(Options::default());
     let head = page_head("HTTP/1.1");
     let request = "GET / HTTP/1.1\r\nHost: HOST\r\n\r\n";
@@ -33,7 +30,7 @@ fn get_answers_the_page() {
 }
 
 #[test]
-fn head_answers_the_same_head_and_no_body() {
+fn head_has_no_body() {
     let server = Server::start(Options::default());
     let head = page_head("HTTP/1.1");
     let request = "HEAD / HTTP/1.1\r\nHost: HOST\r\n\r\n";
@@ -41,7 +38,7 @@ fn head_answers_the_same_head_and_no_body() {
 }
 
 #[test]
-fn a_query_changes_nothing_about_the_page() {
+fn query_is_ignored() {
     let server = Server::start(Options::default());
     let head = page_head("HTTP/1.1");
     let request = "GET /?a=b HTTP/1.1\r\nHost: HOST\r\n\r\n";
@@ -49,14 +46,14 @@ fn a_query_changes_nothing_about_the_page() {
 }
 
 #[test]
-fn http_1_0_gets_the_page_without_a_host() {
+fn http_1_0_needs_no_host() {
     let server = Server::start(Options::default());
     let head = page_head("HTTP/1.0");
     answers(&server, "GET / HTTP/1.0\r\n\r\n", &head, PAGE);
 }
 
 #[test]
-fn a_connection_carries_one_request() {
+fn one_request_per_connection() {
     let server = Server::start(Options::default());
     let head = page_head("HTTP/1.1");
     let request = "GET / HTTP/1.1\r\nHost: HOST\r\n\r\n".repeat(2);
@@ -64,7 +61,7 @@ fn a_connection_carries_one_request() {
 }
 
 #[test]
-fn keep_alive_is_declined_to_http_1_0() {
+fn http_1_0_keep_alive_is_declined() {
     let server = Server::start(Options::default());
     let head = page_head("HTTP/1.0");
     let request = "GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n";
@@ -72,7 +69,7 @@ fn keep_alive_is_declined_to_http_1_0() {
 }
 
 #[test]
-fn a_page_that_nobody_takes_bothers_nobody() {
+fn reset_before_the_page() {
     beside_neighbours(Options::default(), |server| {
         let request = format!("GET / HTTP/1.1\r\nHost: {}\r\n\r\n", server.address);
         let mut reset = Client::tcp(server.address);

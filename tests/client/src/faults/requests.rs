@@ -1,12 +1,13 @@
-//! What can be wrong before the upgrade, in one request.
+//! Faults before the upgrade, in one request.
 
-use super::frame::text;
 use super::{Act, Fault};
+use crate::frame::text;
+use crate::request::Request;
 
 const REFUSED: &str = "400, end of stream";
 
-/// What a good handshake leads to: the connection lives, and closes in order when it is asked to.
-const LIVES: &str = "101, Close 1000, end of stream";
+/// The answer to a valid handshake: the connection opens, and closes in order.
+const ACCEPTED: &str = "101, Close 1000, end of stream";
 
 pub fn faults() -> Vec<Fault> {
     let fault = |name, spoil, expected| Fault::new(name, Act::Request(spoil), expected);
@@ -21,8 +22,12 @@ pub fn faults() -> Vec<Fault> {
             "426 (Upgrade: websocket), end of stream",
         ),
         fault("HTTP/1.0", |r| r.version("HTTP/1.0"), "505, end of stream"),
-        fault("Connection: keep-alive, UPGRADE", |r| r.with("Connection", "keep-alive, UPGRADE"), LIVES),
-        fault("Connection over two lines", |r| r.with("Connection", "keep-alive").and("Connection", "upgrade"), LIVES),
+        fault("Connection: keep-alive, UPGRADE", |r| r.with("Connection", "keep-alive, UPGRADE"), ACCEPTED),
+        fault(
+            "Connection over two lines",
+            |r| r.with("Connection", "keep-alive").and("Connection", "upgrade"),
+            ACCEPTED,
+        ),
         fault(
             "no version",
             |r| r.without("Sec-WebSocket-Version"),
@@ -48,15 +53,15 @@ pub fn faults() -> Vec<Fault> {
         fault("100 headers", |r| (0..100).fold(r, |r, n| r.and(&format!("X-{n}"), "x")), "431, end of stream"),
         fault("a header of 20,000 bytes", |r| r.and("X", &"x".repeat(20_000)), "431, end of stream"),
         fault("a URI of 70,000 bytes", |r| r.path(&format!("/{}", "x".repeat(70_000))), "431, end of stream"),
-        fault("a body on the upgrade", |r| r.and("Content-Length", "5").behind(b"hello"), REFUSED),
+        fault("a body on the upgrade", |r| r.and("Content-Length", "5").rest(b"hello"), REFUSED),
         fault(
             "a chunked body on the upgrade",
-            |r| r.and("Transfer-Encoding", "chunked").behind(b"5\r\nhello\r\n0\r\n\r\n"),
+            |r| r.and("Transfer-Encoding", "chunked").rest(b"5\r\nhello\r\n0\r\n\r\n"),
             REFUSED,
         ),
         fault(
             "a frame in the handshake's packet",
-            |r| r.behind(&text("early")),
+            |r| r.rest(&text("early")),
             "101, message \"early\", Close 1000, end of stream",
         ),
         bytes("garbage", || b"\x00\xff garbage \r\n\r\n".to_vec(), REFUSED),
@@ -64,14 +69,14 @@ pub fn faults() -> Vec<Fault> {
     ]
 }
 
-/// A request whose path ends with another client id.
-fn with_id(request: super::Request, client_id: &str) -> super::Request {
+/// Replaces the client id at the end of the path.
+fn with_id(request: Request, client_id: &str) -> Request {
     let path = request.path.trim_end_matches(|c: char| c.is_ascii_digit());
     let path = format!("{path}{client_id}");
     request.path(&path)
 }
 
-/// What a browser sends first to `wss://`: a record that holds the beginning of a ClientHello.
+/// The first packet of a browser that connects to `wss://`: a record with the start of a ClientHello.
 fn tls_hello() -> Vec<u8> {
     let mut hello = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03".to_vec();
     hello.extend((0..506u16).map(|n| (n % 251) as u8));

@@ -1,29 +1,30 @@
-//! What a server answered, in words: status, messages, Close, and how TCP ended.
+//! A server's answer, in words: status, messages, Close, and how TCP ended.
 
-use super::client::{ACCEPT, Client, Ended, Response};
-use super::frame::{CLOSE, FIN, Frame, PING, PONG, TEXT, close, frame, ping};
+use crate::client::Client;
+use crate::frame::{CLOSE, FIN, Frame, PING, PONG, TEXT, close, from_client, ping, says_prefix};
+use crate::request::{ACCEPT, Response};
 use std::fmt::{self, Display, Formatter};
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
-/// The payload of the Ping that asks whether the connection still lives.
+/// The payload of the Ping that tests whether the connection is still open.
 const PROBE: &str = "are you there?";
 
-/// How long a client goes on listening before it closes: what it said may come back behind the Pong.
-const LISTENS_ON: Duration = Duration::from_millis(50);
+/// The wait between the Pong and the client's Close: the client's own messages may arrive after the Pong.
+const LINGER: Duration = Duration::from_millis(50);
 
-/// The header fields that belong to a refusal.
-const TELLING: [(&str, &str); 4] = [
+/// The header fields that are part of a refusal.
+const REFUSAL_FIELDS: [(&str, &str); 4] = [
     ("allow", "Allow"),
     ("upgrade", "Upgrade"),
     ("sec-websocket-version", "Sec-WebSocket-Version"),
     ("retry-after", "Retry-After"),
 ];
 
-/// The longest payload that is told in full, in bytes.
-const SHORT: usize = 64;
+/// The longest payload that is quoted in full, in bytes.
+const QUOTED: usize = 64;
 
-/// What came, in its order.
+/// Everything that was received, in order; equal neighbours are counted.
 #[derive(Clone, Debug)]
 pub struct Answer {
     items: Vec<(String, usize)>,
@@ -42,15 +43,15 @@ impl Display for Answer {
     }
 }
 
-/// Listens to a server, for one client.
+/// Collects the answer to one client.
 pub struct Listener {
-    /// The client's id: only its own messages are told.
+    /// The client's id. Other clients' messages are left out of the answer.
     pub id: i64,
     pub begun: Instant,
     pub patience: Duration,
     /// Whether the client has sent its Close.
     closed: bool,
-    /// When it will, if it has got its Pong.
+    /// When it sends its Close; set by the Pong.
     closes: Option<Instant>,
     items: Vec<(String, usize)>,
 }
@@ -60,11 +61,12 @@ impl Listener {
         Self { id, begun: Instant::now(), patience, closed: false, closes: None, items: Vec::new() }
     }
 
-    /// The client has sent its Close.
+    /// For a client that has sent its Close already, or never sends one.
     pub fn closing(self) -> Self {
         Self { closed: true, ..self }
     }
 
+    /// Adds an item to the answer.
     pub fn note(&mut self, item: impl Into<String>) {
         let item = item.into();
         match self.items.last_mut() {
@@ -77,11 +79,11 @@ impl Listener {
         Answer { items: self.items, took: self.begun.elapsed() }
     }
 
-    /// Listens from the response on, to the end. After a 101 the client asks whether the connection lives.
+    /// Listens from the response to the end of the stream. After a 101, sends a probe.
     pub async fn hear_response(mut self, client: &mut Client) -> Answer {
         match timeout_at(self.begun + self.patience, client.response()).await {
             Err(_) => return self.silence(),
-            Ok(Err(ended)) => self.note(words(ended)),
+            Ok(Err(ended)) => self.note(ended.to_string()),
             Ok(Ok(None)) => self.note("no HTTP"),
             Ok(Ok(Some(response))) if response.status == 101 => {
                 self.note(match response.header("sec-websocket-accept") {
@@ -99,8 +101,8 @@ impl Listener {
         self.answer()
     }
 
-    /// Listens to frames, to the end. Answers what a client has to answer: a Ping, a Close, and its own Ping's Pong with
-    /// a Close.
+    /// Listens to frames, to the end of the stream. Answers a Ping with a Pong, a Close with a Close, and the Pong of the
+    /// probe with a Close.
     pub async fn hear_frames(mut self, client: &mut Client) -> Answer {
         let end = self.begun + self.patience;
         loop {
@@ -111,7 +113,7 @@ impl Listener {
                 }
                 Err(_) => return self.silence(),
                 Ok(Err(ended)) => {
-                    self.note(words(ended));
+                    self.note(ended.to_string());
                     return self.answer();
                 }
                 Ok(Ok(frame)) => self.take(client, &frame),
@@ -119,26 +121,27 @@ impl Listener {
         }
     }
 
+    /// Adds a frame to the answer, and replies to it.
     fn take(&mut self, client: &mut Client, got: &Frame) {
         if got.is(PONG) && got.payload == PROBE.as_bytes() {
-            self.closes = Some(Instant::now() + LISTENS_ON);
+            self.closes = Some(Instant::now() + LINGER);
         } else if got.is(PING) {
-            client.send(&frame(FIN | PONG, &got.payload));
+            client.send(&from_client(FIN | PONG, &got.payload));
         } else if got.is(CLOSE) {
             if !self.closed {
-                client.send(&frame(FIN | CLOSE, &got.payload[..got.payload.len().min(2)]));
+                client.send(&from_client(FIN | CLOSE, &got.payload[..got.payload.len().min(2)]));
             }
             self.closed = true;
-            self.note(told(got, self.id));
-        } else if !others(got, self.id) {
-            self.note(told(got, self.id));
+            self.note(in_words(got, self.id));
+        } else if !is_from_another(got, self.id) {
+            self.note(in_words(got, self.id));
         }
     }
 
     /// Waits for the end of the stream.
     async fn hear_end(&mut self, client: &mut Client) {
         let ended = timeout_at(self.begun + self.patience, client.end()).await;
-        self.note(ended.map_or("kept open", words));
+        self.note(ended.map_or("kept open".into(), |ended| ended.to_string()));
     }
 
     fn silence(mut self) -> Answer {
@@ -147,38 +150,35 @@ impl Listener {
     }
 }
 
-/// The Ping that asks whether the connection still lives. Its Pong is answered with a Close.
+/// A Ping that tests whether the connection is still open. [`Listener`] answers its Pong with a Close.
 pub fn probe() -> Vec<u8> {
     ping(PROBE)
 }
 
-pub fn words(ended: Ended) -> &'static str {
-    match ended {
-        Ended::InOrder => "end of stream",
-        Ended::Reset => "reset",
-    }
-}
-
 fn refusal(response: &Response) -> String {
-    let telling = TELLING.iter().filter_map(|(key, name)| response.header(key).map(|value| format!("{name}: {value}")));
-    let telling: Vec<_> = telling.collect();
-    match telling.is_empty() {
+    let fields =
+        REFUSAL_FIELDS.iter().filter_map(|(key, name)| response.header(key).map(|value| format!("{name}: {value}")));
+    let fields: Vec<_> = fields.collect();
+    match fields.is_empty() {
         true => response.status.to_string(),
-        false => format!("{} ({})", response.status, telling.join(", ")),
+        false => format!("{} ({})", response.status, fields.join(", ")),
     }
 }
 
-/// Whether a frame is a text that somebody else said.
-fn others(frame: &Frame, id: i64) -> bool {
-    frame.is(TEXT) && !frame.payload.starts_with(format!("Client #{id} says: ").as_bytes())
+/// True for another client's message.
+fn is_from_another(frame: &Frame, id: i64) -> bool {
+    frame.is(TEXT) && !frame.payload.starts_with(says_prefix(id).as_bytes())
 }
 
-fn told(frame: &Frame, id: i64) -> String {
+fn in_words(frame: &Frame, id: i64) -> String {
     let quoted = |bytes: &[u8]| match bytes.len() {
-        ..=SHORT => format!("{:?}", String::from_utf8_lossy(bytes)),
+        ..=QUOTED => format!("{:?}", String::from_utf8_lossy(bytes)),
         length => format!("of {length} bytes"),
     };
-    let prefix = format!("Client #{id} says: ");
+    let prefix = says_prefix(id);
+    if frame.masked {
+        return "a masked frame".into();
+    }
     match frame.first ^ FIN {
         TEXT => format!("message {}", quoted(&frame.payload[prefix.len()..])),
         PONG => format!("Pong {}", quoted(&frame.payload)),

@@ -1,0 +1,264 @@
+//! Faults of timing and flow: silence, floods, ends without a Close. Each is a small script of its own.
+
+use super::answer::{Answer, Listener, probe};
+use super::{Act, Fault, Script, Takes};
+use crate::client::Client;
+use crate::frame::{BINARY, CLOSE, FIN, PING, TEXT, client_header, from_client, text};
+use crate::server::limits::{CLOSE_DEADLINE, REQUEST_DEADLINE, UNFINISHED_MESSAGE_AGE};
+use crate::target::Target;
+use std::io;
+use std::time::Duration;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout, timeout_at};
+
+/// Bytes that the kernel may buffer for one client that doesn't read, in addition to the server's backlog.
+const KERNEL_BUFFERS: usize = 8 << 20;
+
+/// Payload of one message of a flood, in bytes.
+const FLOOD_MESSAGE: usize = 60_000;
+
+/// Time limit for the server to accept a flood.
+const FLOOD_SENT: Duration = Duration::from_secs(5);
+
+/// Delay before a client that leaves its Pongs unread starts to read.
+const LATE: Duration = Duration::from_millis(500);
+
+/// The pause between two bytes that trickle in.
+const DRIP: Duration = Duration::from_millis(1);
+
+const NO_ANSWER: &str = "nobody is left to be told";
+const END_AFTER_REQUEST: &str = "101, Close 1002 \"*without a Close frame*\", end of stream";
+const END_WITHOUT_CLOSE: &str = "Close 1002 \"*without a Close frame*\", end of stream";
+const HALF_A_REQUEST: &[u8] = b"GET /ws/1 HTTP/1.1\r\nHost: localhost\r\nUpgr";
+const UNANSWERED: &str = "Close 1003 \"*text*\", end of stream";
+const PONGS_LATE: &str = "Pong of 125 bytes x 100000, Close 1000, end of stream";
+const FLOODED: &str = "message of … bytes x …, Close 1013 \"too slow: … bytes behind\", end of stream";
+const UNFINISHED: &str = "Close 1008 \"*not finished within … s*\", end of stream";
+const TOO_SLOW: &str = "Close 1013 \"too slow: … bytes behind\", end of stream";
+
+pub fn faults() -> Vec<Fault> {
+    vec![
+        script("a request that trickles in", "101, Close 1000, end of stream", |target, id, patience| {
+            Box::pin(trickle_request(target, id, patience))
+        }),
+        script("half a request, then silence", "end of stream", |target, id, patience| {
+            Box::pin(fall_silent(target, id, patience, HALF_A_REQUEST))
+        })
+        .takes(Takes::Time(REQUEST_DEADLINE)),
+        script("a connection that says nothing", "end of stream", |target, id, patience| {
+            Box::pin(fall_silent(target, id, patience, b""))
+        })
+        .takes(Takes::Time(REQUEST_DEADLINE)),
+        script("a reset instead of waiting for the 101", NO_ANSWER, |target, id, patience| {
+            Box::pin(reset_before_101(target, id, patience))
+        }),
+        script("an end of stream right after the request", END_AFTER_REQUEST, |target, id, patience| {
+            Box::pin(end_before_101(target, id, patience))
+        }),
+        script(
+            "frames that trickle in",
+            "message \"drop by drop\", Close 1000, end of stream",
+            |target, id, patience| Box::pin(trickle_frames(target, id, patience)),
+        ),
+        script("an end of stream without a Close", END_WITHOUT_CLOSE, |target, id, patience| {
+            Box::pin(end_after(target, id, patience, Vec::new()))
+        }),
+        script("an end of stream inside a frame", END_WITHOUT_CLOSE, |target, id, patience| {
+            Box::pin(end_after(target, id, patience, client_header(FIN | TEXT, 100)))
+        }),
+        script("a reset", NO_ANSWER, |target, id, _| Box::pin(reset_after(target, id, Vec::new()))),
+        script("a reset inside a frame", NO_ANSWER, |target, id, _| {
+            Box::pin(reset_after(target, id, client_header(FIN | TEXT, 100)))
+        }),
+        script("no answer to the server's Close", UNANSWERED, |target, id, patience| {
+            Box::pin(ignore_close(target, id, patience))
+        })
+        .takes(Takes::Time(CLOSE_DEADLINE)),
+        script("100,000 Pings, and no Pong read", PONGS_LATE, |target, id, patience| {
+            Box::pin(leave_pongs(target, id, patience))
+        })
+        .floods(),
+        script("a client that does not read the others", TOO_SLOW, |target, id, patience| {
+            Box::pin(read_late(target, id, patience))
+        })
+        .floods(),
+        script("a flood from a client that does not read", FLOODED, |target, id, patience| {
+            Box::pin(flood_unread(target, id, patience))
+        })
+        .floods(),
+        script("a crowd that does not read", "all are cut off", |target, id, patience| {
+            Box::pin(crowd(target, id, patience))
+        })
+        .floods(),
+        script("silence, and no answer to a Ping", "Ping, end of stream", |target, id, patience| {
+            Box::pin(ignore_ping(target, id, patience))
+        })
+        .takes(Takes::PingIntervals(2)),
+        script("a message that is never finished", UNFINISHED, |target, id, patience| {
+            Box::pin(leave_unfinished(target, id, patience))
+        })
+        .takes(Takes::Time(UNFINISHED_MESSAGE_AGE)),
+    ]
+}
+
+fn script(name: &'static str, expected: &'static str, run: fn(Target, i64, Duration) -> Script) -> Fault {
+    Fault::new(name, Act::Script(run), expected)
+}
+
+async fn drip(client: &mut Client, bytes: &[u8]) {
+    for byte in bytes {
+        client.send(&[*byte]);
+        client.flush().await;
+        sleep(DRIP).await;
+    }
+}
+
+async fn trickle_request(target: Target, id: i64, patience: Duration) -> io::Result<Answer> {
+    let mut client = Client::connect(target.address).await?;
+    drip(&mut client, &target.request(&id.to_string()).bytes()).await;
+    Ok(Listener::new(id, patience).hear_response(&mut client).await)
+}
+
+async fn fall_silent(target: Target, id: i64, patience: Duration, start: &[u8]) -> io::Result<Answer> {
+    let listener = Listener::new(id, patience);
+    let mut client = Client::connect(target.address).await?;
+    client.send(start);
+    Ok(listener.hear_response(&mut client).await)
+}
+
+async fn reset_before_101(target: Target, id: i64, patience: Duration) -> io::Result<Answer> {
+    let mut client = Client::connect(target.address).await?;
+    client.send(&target.request(&id.to_string()).bytes());
+    client.flush().await;
+    client.reset();
+    Ok(no_answer(id, patience))
+}
+
+fn no_answer(id: i64, patience: Duration) -> Answer {
+    let mut listener = Listener::new(id, patience);
+    listener.note(NO_ANSWER);
+    listener.answer()
+}
+
+async fn end_before_101(target: Target, id: i64, patience: Duration) -> io::Result<Answer> {
+    let mut client = Client::connect(target.address).await?;
+    client.send(&target.request(&id.to_string()).bytes());
+    client.finish().await;
+    Ok(Listener::new(id, patience).hear_response(&mut client).await)
+}
+
+async fn trickle_frames(target: Target, id: i64, patience: Duration) -> io::Result<Answer> {
+    let mut client = target.join(id).await?;
+    drip(&mut client, &text("drop by drop")).await;
+    client.send(&probe());
+    Ok(Listener::new(id, patience).hear_frames(&mut client).await)
+}
+
+async fn end_after(target: Target, id: i64, patience: Duration, frames: Vec<u8>) -> io::Result<Answer> {
+    let mut client = target.join(id).await?;
+    client.send(&frames);
+    client.finish().await;
+    Ok(Listener::new(id, patience).closing().hear_frames(&mut client).await)
+}
+
+async fn reset_after(target: Target, id: i64, frames: Vec<u8>) -> io::Result<Answer> {
+    let mut client = target.join(id).await?;
+    client.send(&frames);
+    client.flush().await;
+    client.reset();
+    Ok(no_answer(id, target.patience))
+}
+
+async fn ignore_close(target: Target, id: i64, patience: Duration) -> io::Result<Answer> {
+    let mut client = target.join(id).await?;
+    client.send(&from_client(FIN | BINARY, b"x"));
+    Ok(Listener::new(id, patience).closing().hear_frames(&mut client).await)
+}
+
+async fn leave_pongs(target: Target, id: i64, patience: Duration) -> io::Result<Answer> {
+    let client = Client::connect_small(target.address).await?;
+    let mut client = target.open(client, id).await?;
+    client.send(&from_client(FIN | PING, &[b'p'; 125]).repeat(100_000));
+    client.send(&probe());
+    // The rest is sent while the Pongs are read.
+    let _ = timeout(LATE, client.flush()).await;
+    Ok(Listener::new(id, patience).hear_frames(&mut client).await)
+}
+
+/// Sends more than a client that doesn't read may fall behind, and reads its own messages meanwhile.
+async fn flood(target: &Target) -> io::Result<()> {
+    let mut talker = target.join(target.id()).await?;
+    let message = text(&"x".repeat(FLOOD_MESSAGE));
+    for _ in 0..(target.max_backlog + KERNEL_BUFFERS) / FLOOD_MESSAGE {
+        talker.send(&message);
+        // If one slow client blocks the server, this doesn't come back in time.
+        let echoed = timeout(target.patience, async {
+            while talker.frame().await.is_ok_and(|frame| frame.payload.len() < FLOOD_MESSAGE) {}
+        });
+        if echoed.await.is_err() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+async fn read_late(target: Target, id: i64, patience: Duration) -> io::Result<Answer> {
+    let client = Client::connect_small(target.address).await?;
+    let mut client = target.open(client, id).await?;
+    flood(&target).await?;
+    client.send(&probe());
+    Ok(Listener::new(id, patience).hear_frames(&mut client).await)
+}
+
+async fn flood_unread(target: Target, id: i64, patience: Duration) -> io::Result<Answer> {
+    let client = Client::connect_small(target.address).await?;
+    let mut client = target.open(client, id).await?;
+    let messages = (target.max_backlog + KERNEL_BUFFERS) / FLOOD_MESSAGE;
+    client.send(&text(&"x".repeat(FLOOD_MESSAGE)).repeat(messages));
+    // A server that waits for the client to read stops reading.
+    let _ = timeout(FLOOD_SENT, client.flush()).await;
+    client.send(&probe());
+    Ok(Listener::new(id, patience).hear_frames(&mut client).await)
+}
+
+async fn crowd(target: Target, id: i64, patience: Duration) -> io::Result<Answer> {
+    let mut clients = Vec::new();
+    for _ in 0..target.crowd {
+        let client = Client::connect(target.address).await?;
+        clients.push(target.open(client, target.id()).await?);
+    }
+    let mut listener = Listener::new(id, patience);
+    flood(&target).await?;
+    let mut ends = JoinSet::new();
+    for mut client in clients {
+        ends.spawn(async move { timeout(patience + CLOSE_DEADLINE, client.end()).await.is_ok() });
+    }
+    let cut_off = ends.join_all().await.into_iter().filter(|ended| *ended).count();
+    listener.note(match target.crowd - cut_off {
+        0 => "all are cut off".into(),
+        left => format!("{left} of {} are kept", target.crowd),
+    });
+    Ok(listener.answer())
+}
+
+async fn ignore_ping(target: Target, id: i64, patience: Duration) -> io::Result<Answer> {
+    let mut listener = Listener::new(id, patience);
+    let mut client = target.join(id).await?;
+    let end = listener.begun + patience;
+    loop {
+        match timeout_at(end, client.frame()).await {
+            Ok(Ok(frame)) if frame.is(PING) => listener.note("Ping"),
+            Ok(Ok(frame)) if frame.is(CLOSE) => listener.note("Close"),
+            Ok(Ok(_)) => {}
+            Ok(Err(ended)) => break listener.note(ended.to_string()),
+            Err(_) => break listener.note("kept open"),
+        }
+    }
+    Ok(listener.answer())
+}
+
+async fn leave_unfinished(target: Target, id: i64, patience: Duration) -> io::Result<Answer> {
+    let mut client = target.join(id).await?;
+    client.send(&from_client(TEXT, b"x"));
+    Ok(Listener::new(id, patience).hear_frames(&mut client).await)
+}

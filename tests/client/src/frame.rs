@@ -1,0 +1,148 @@
+//! Frames as bytes (RFC 6455 5.2): a client's, valid or not, and a server's.
+//!
+//! The `first` byte of a frame is FIN, the RSV bits and the opcode, in any combination.
+
+pub const FIN: u8 = 0x80;
+pub const RSV1: u8 = 0x40;
+pub const RSV2: u8 = 0x20;
+pub const RSV3: u8 = 0x10;
+
+pub const CONTINUATION: u8 = 0x0;
+pub const TEXT: u8 = 0x1;
+pub const BINARY: u8 = 0x2;
+pub const CLOSE: u8 = 0x8;
+pub const PING: u8 = 0x9;
+pub const PONG: u8 = 0xa;
+
+const MASK: u8 = 0x80;
+
+/// The masking key of every client frame. A real client picks a new random key for each frame (RFC 6455 5.3).
+const MASKING_KEY: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
+
+/// Encodes a frame. Its header announces `payload_length`, whatever the length of `payload` is.
+pub fn encode(first: u8, masking_key: Option<[u8; 4]>, payload_length: u64, payload: &[u8]) -> Vec<u8> {
+    let mut frame = header(first, masking_key, payload_length);
+    let key = masking_key.unwrap_or_default();
+    frame.extend(payload.iter().zip(key.iter().cycle()).map(|(byte, key)| byte ^ key));
+    frame
+}
+
+fn header(first: u8, masking_key: Option<[u8; 4]>, payload_length: u64) -> Vec<u8> {
+    let mask = if masking_key.is_some() { MASK } else { 0 };
+    let mut header = vec![first];
+    match (u8::try_from(payload_length), u16::try_from(payload_length)) {
+        (Ok(length @ ..126), _) => header.push(mask | length),
+        (_, Ok(length)) => {
+            header.push(mask | 126);
+            header.extend(length.to_be_bytes());
+        }
+        _ => {
+            header.push(mask | 127);
+            header.extend(payload_length.to_be_bytes());
+        }
+    }
+    header.extend(masking_key.iter().flatten());
+    header
+}
+
+/// The header of a client's frame, including its masking key, without the payload it announces.
+pub fn client_header(first: u8, payload_length: u64) -> Vec<u8> {
+    header(first, Some(MASKING_KEY), payload_length)
+}
+
+/// A client's frame: masked (RFC 6455 5.3).
+pub fn from_client(first: u8, payload: &[u8]) -> Vec<u8> {
+    encode(first, Some(MASKING_KEY), payload.len() as u64, payload)
+}
+
+/// A server's frame: not masked.
+pub fn from_server(first: u8, payload: &[u8]) -> Vec<u8> {
+    encode(first, None, payload.len() as u64, payload)
+}
+
+/// A client's text message in one frame.
+pub fn text(message: &str) -> Vec<u8> {
+    from_client(FIN | TEXT, message.as_bytes())
+}
+
+/// A client's Ping.
+pub fn ping(payload: &str) -> Vec<u8> {
+    from_client(FIN | PING, payload.as_bytes())
+}
+
+/// A client's Close frame.
+pub fn close(code: u16, reason: impl AsRef<[u8]>) -> Vec<u8> {
+    from_client(FIN | CLOSE, &close_payload(code, reason))
+}
+
+/// The payload of a Close frame (RFC 6455 5.5.1).
+pub fn close_payload(code: u16, reason: impl AsRef<[u8]>) -> Vec<u8> {
+    [&code.to_be_bytes(), reason.as_ref()].concat()
+}
+
+/// The frame that every member receives when a client sends a message.
+pub fn says(client_id: i64, message: &str) -> Vec<u8> {
+    from_server(FIN | TEXT, format!("{}{message}", says_prefix(client_id)).as_bytes())
+}
+
+/// The start of every message that the server broadcasts for a client.
+pub fn says_prefix(client_id: i64) -> String {
+    format!("Client #{client_id} says: ")
+}
+
+/// A frame as received.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Frame {
+    pub first: u8,
+    pub masked: bool,
+    pub payload: Vec<u8>,
+}
+
+impl Frame {
+    /// Parses the frame at the start of `bytes`. Returns it with its length on the wire, or `None` if it is incomplete.
+    pub fn parse(bytes: &[u8]) -> Option<(Self, usize)> {
+        let number = |bytes: &[u8]| bytes.iter().fold(0usize, |sum, byte| sum << 8 | usize::from(*byte));
+        let (header_length, payload_length) = match bytes.get(1)? & !MASK {
+            126 => (4, number(bytes.get(2..4)?)),
+            127 => (10, number(bytes.get(2..10)?)),
+            length => (2, usize::from(length)),
+        };
+        let masked = bytes[1] & MASK != 0;
+        let start: usize = header_length + if masked { MASKING_KEY.len() } else { 0 };
+        let key = bytes.get(header_length..start)?.iter().cycle();
+        let end = start.checked_add(payload_length)?;
+        let payload = bytes.get(start..end)?;
+        let payload =
+            if masked { payload.iter().zip(key).map(|(byte, key)| byte ^ key).collect() } else { payload.to_vec() };
+        Some((Self { first: bytes[0], masked, payload }, end))
+    }
+
+    /// True for a whole, unfragmented frame with this opcode.
+    pub fn is(&self, opcode: u8) -> bool {
+        self.first == FIN | opcode
+    }
+
+    /// The code of a Close frame, if it has one.
+    pub fn close_code(&self) -> Option<u16> {
+        Some(u16::from_be_bytes([*self.payload.first()?, *self.payload.get(1)?]))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parse_inverts_encode() {
+        for length in [0, 1, 125, 126, 65_535, 65_536] {
+            let payload: Vec<u8> = (0..length).map(|n| n as u8).collect();
+            for (masked, mut bytes) in [(true, from_client(0x81, &payload)), (false, from_server(0x81, &payload))] {
+                let size = bytes.len();
+                assert_eq!(Frame::parse(&bytes[..size - 1]), None);
+                bytes.push(0);
+                let frame = Frame { first: 0x81, masked, payload: payload.clone() };
+                assert_eq!(Frame::parse(&bytes), Some((frame, size)));
+            }
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! What the integration tests and the examples share: one WebSocket client over raw sockets, two healthy neighbours, the
+//! list of faults, and servers to run them against.
+//!
+//! | module | contents |
+//! |---|---|
+//! | [`frame`] | frames as bytes, valid or not |
+//! | [`request`] | HTTP requests and responses, and the opening handshake |
+//! | [`client`] | the client, for async code |
+//! | [`blocking`] | the same client, for tests in plain threads; every call has a deadline |
+//! | [`target`] | the server under test, and what is known about it |
+//! | [`neighbours`] | two clients that chat while a test causes trouble, and what they lost |
+//! | [`faults`] | everything a client can do wrong, and what this server answers |
+//! | [`server`] | the server inside the test process: the only module that uses the `switchboard` crate |
+//! | [`program`] | the server as a program: options, output, signals, memory |
+//!
+//! Nothing here uses the server's own frame or handshake code, so a bug there can't hide itself.
+
+pub mod blocking;
+pub mod client;
+pub mod faults;
+pub mod frame;
+pub mod neighbours;
+pub mod program;
+pub mod request;
+pub mod server;
+pub mod target;
+
+use std::time::Duration;
+
+/// Time limit for one answer, on a busy machine.
+pub const DEADLINE: Duration = Duration::from_secs(5);
+
+/// Time limit for one answer while floods of data are in flight.
+pub const FLOOD_DEADLINE: Duration = Duration::from_secs(10);
