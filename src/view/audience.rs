@@ -72,15 +72,15 @@ impl Audience {
         self.view.renew_room();
         self.dissector.forget_ended();
         self.seats.retain(|seat| !seat.viewer.queue.is_closed());
-        self.report_missed();
+        self.report_missed(self.view.missed());
         self.seats.iter_mut().for_each(Seat::report_missed);
     }
 
-    /// Adds what was left out for all to what each viewer missed.
-    fn report_missed(&mut self) {
-        let missed = self.view.missed();
-        let news = missed - self.missed;
-        self.missed = missed;
+    /// Adds what was left out for all to what each viewer missed. `missed` is the count so far.
+    fn report_missed(&mut self, missed: u64) {
+        // A record may be older than the last count.
+        let news = missed.saturating_sub(self.missed);
+        self.missed += news;
         self.seats.iter_mut().for_each(|seat| seat.missed += news);
     }
 
@@ -100,6 +100,7 @@ impl Audience {
     }
 
     fn take(&mut self, record: &Record) {
+        self.report_missed(record.missed);
         let Self { dissector, seats, steps, .. } = self;
         dissector.take(record, &mut |event| {
             *steps += 1;

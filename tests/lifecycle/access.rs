@@ -23,7 +23,7 @@ fn off_by_default() {
     assert!(head.starts_with("HTTP/1.1 404 Not Found\r\n"), "{head}");
     let start = "404 Not Found\n\n\
          fault: the lifecycle is not shown here\n\
-         rule:  it is where all addresses listened on are loopback, or with `--lifecycle on`\n\
+         rule:  it is on when the server listens on loopback alone, or with `--lifecycle on`\n\
          sent:  /lifecycle\n";
     assert!(text.starts_with(start), "{text}");
 }
@@ -61,7 +61,7 @@ fn viewer_limit() {
     let request = format!("GET /lifecycle HTTP/1.0\r\nHost: {}\r\n\r\n", server.address);
     let (head, text) = answer(server.address, &request);
     assert!(head.starts_with("HTTP/1.0 503 Service Unavailable\r\n"), "{head}");
-    assert!(text.contains("fault: enough are watching\n"), "{text}");
+    assert!(text.contains("fault: there are enough viewers\n"), "{text}");
     viewers.pop();
     let start = Instant::now();
     loop {

@@ -5,7 +5,7 @@ use std::thread;
 use std::time::Instant;
 use test_client::DEADLINE;
 use test_client::frame::says;
-use test_client::server::limits::{RESPONSE_DEADLINE, FRAME_STEPS_PER_SECOND};
+use test_client::server::limits::{FRAME_STEPS_PER_SECOND, RESPONSE_DEADLINE};
 use test_client::server::{Server, lifecycle};
 
 /// More messages than the steps shown per second.

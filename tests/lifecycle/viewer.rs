@@ -96,7 +96,7 @@ impl Viewer {
 }
 
 fn client_id(whose: &str) -> Option<&str> {
-    whose.split_once(" client ").map(|(_, rest)| rest.split(' ').next().unwrap())
+    whose.split_once(" Client #").map(|(_, rest)| rest.split(' ').next().unwrap())
 }
 
 /// Replaces the text between two markers with `...`.

@@ -18,10 +18,10 @@ use tokio::net::TcpListener;
 use tokio::runtime::Builder;
 use tokio::sync::oneshot;
 
+pub use switchboard::http::page::{PAGE, PAGE_POLICY};
 pub use switchboard::limits;
 pub use switchboard::limits::Limits;
 pub use switchboard::server::shared::Options;
-pub use switchboard::http::page::{PAGE, PAGE_POLICY};
 
 /// The pause between two messages of a neighbour. Short, because most tests end within milliseconds.
 const PACE: Duration = Duration::from_millis(1);
