@@ -81,7 +81,7 @@ def summarize(report, status):
 def print_summary(summary):
     counts = ", ".join(f"{count} {behavior}" for behavior, count in summary["behavior"].items())
     print(f"{summary['run']} of {summary['requested']} cases run: {counts}")
-    closes = ", ".join(f"{count} {close}" for close, count in sorted(summary["behaviorClose"].items()))
+    closes = ", ".join(f"{count} {close}" for close, count in sorted(summary["behaviorClose"].items())) or "none"
     print(f"closing handshakes: {closes}; {summary['closeCodes'].get('None', 0)} without a close code")
     if summary["status"] != 0:
         print(f"wstest failed with exit status {summary['status']}, see wstest.log")
