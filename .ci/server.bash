@@ -1,9 +1,10 @@
 # shellcheck shell=bash
-# Sourced by the scripts that need a server: the release program on a free port of 127.0.0.1.
+# Functions for scripts that need a server. The server is the release build, on a free port of 127.0.0.1.
 #
-# start_server OPTION...   starts it; then $port is its port, $work a folder of its own, $work/log what it logs
-# stop_server              stops it, which must end in order
-# await FILE TEXT          waits until the file has the text, 10 s at most
+# start_server OPTION...   starts the server. Sets $server to its PID, $port to its port, and $work to a new folder.
+#                          $work/log is the server's log.
+# stop_server              stops the server, and fails unless its exit status is 0
+# await FILE TEXT          waits until the file contains the text, for at most 10 s
 
 start_server() {
   work=$(mktemp -d)
@@ -11,7 +12,7 @@ start_server() {
   server=$!
   trap 'give_up $?' EXIT
   await "$work/url" 'http://'
-  # For the scripts that source this.
+  # Used by the scripts that source this file.
   # shellcheck disable=SC2034
   port=$(sed -n 's|.*http://127\.0\.0\.1:\([0-9]*\).*|\1|p' "$work/url")
 }
@@ -23,7 +24,7 @@ stop_server() {
   rm -rf "$work"
 }
 
-# A step failed before stop_server. The log may tell why. Whatever else was started is stopped too, by its PID.
+# Runs if a script fails before stop_server. Prints the log, and stops everything that the script started.
 give_up() {
   trap - EXIT
   cat "$work/log" >&2
@@ -37,11 +38,11 @@ give_up() {
 
 await() {
   local tries=200
-  # -s: the file comes with the program that writes it.
+  # -s: the file may not exist yet.
   until grep -qsF -- "$2" "$1"; do
     tries=$((tries - 1))
     if [ "$tries" -eq 0 ]; then
-      echo "no '$2' in $1, only:" >&2
+      echo "'$2' not found in $1, which contains:" >&2
       cat "$1" >&2
       return 1
     fi

@@ -99,13 +99,8 @@ impl Room {
     }
 
     /// Members, of all parts.
-    pub fn len(&self) -> usize {
+    pub fn members(&self) -> usize {
         self.parts.iter().map(|part| lock(&part.list).members.len()).sum()
-    }
-
-    /// Whether there is no member.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 
     /// The members' connections, in the order of their numbers.
@@ -170,7 +165,7 @@ impl Room {
     /// Members, and those of them that have yet to take what earlier turns brought.
     fn counts(&self) -> (usize, usize) {
         let behind = |part: &Part| lock(&part.list).members.values().filter(|place| place.is_behind()).count();
-        (self.len(), self.parts.iter().map(behind).sum())
+        (self.members(), self.parts.iter().map(behind).sum())
     }
 }
 
@@ -221,7 +216,7 @@ impl Member {
         if let Some(place) = self.list().members.get_mut(&self.client.number) {
             place.open(socket);
         }
-        self.room.view.joined(&self.client, || self.room.len());
+        self.room.view.joined(&self.client, || self.room.members());
     }
 
     /// Writes what the turn did not: the bytes that the member is behind, and `own` frames between two frames of the room.
@@ -254,7 +249,7 @@ impl Member {
     pub fn leave(self) -> Left {
         self.room.turn(self.client.part);
         let left = self.take_out();
-        self.room.view.left(&self.client, || self.room.len());
+        self.room.view.left(&self.client, || self.room.members());
         left
     }
 

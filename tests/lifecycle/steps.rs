@@ -274,7 +274,7 @@ fn checks_up_to_the_failed_one() {
     viewer.expect(r#"
         http #5 accepted: TCP accepted (RFC 9293 3.5) []
         http #5 request: request, as it was on the wire (RFC 6455 4.1) [bytes: GET /nowhere HTTP/1.1\r\nHost: HOST\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n]
-        http #5 response: response, as it was written (RFC 9110 15) [status: 404; bytes: HTTP/1.1 404 Not Found\r\ncontent-type: text/plain; charset=utf-8\r\nx-content-type-options: ...\r\ncache-control: ...\r\nconnection: close\r\ncontent-length: 377\r\ndate: ...\r\n\r\n]
+        http #5 response: response, as it was written (RFC 9110 15) [status: 404; bytes: HTTP/1.1 404 Not Found\r\ncontent-type: text/plain; charset=utf-8\r\nx-content-type-options: ...\r\ncache-control: ...\r\nconnection: close\r\ncontent-length: 374\r\ndate: ...\r\n\r\n]
         termination #5 tcp-closed: TCP closed first by the server (RFC 6455 7.1.1) [by: server]
     "#);
 }
