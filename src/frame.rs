@@ -16,35 +16,16 @@
 //! the payload has arrived and before anything is allocated for it. tungstenite unmasks, joins fragments and checks UTF-8,
 //! see [`protocol`](crate::protocol).
 
+mod failure;
 pub mod header_reader;
 pub mod text;
 
 use crate::limits::UNFINISHED_MESSAGE_FACTOR;
+pub use failure::Failure;
 use header_reader::HeaderReader;
-use std::borrow::Cow;
 use std::io::Write;
 use tungstenite::protocol::frame::FrameHeader;
 use tungstenite::protocol::frame::coding::{CloseCode, Control, Data, OpCode};
-
-/// Why the server closes a connection: a close code (RFC 6455 7.4.1), and a reason that names the rule.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Failure {
-    /// The close code.
-    pub code: CloseCode,
-    /// The reason, for people: at most 123 bytes, so that it fits a control frame.
-    pub reason: Cow<'static, str>,
-}
-
-impl Failure {
-    /// A failure with this code and reason.
-    pub fn new(code: CloseCode, reason: impl Into<Cow<'static, str>>) -> Self {
-        Self { code, reason: reason.into() }
-    }
-
-    fn protocol(rule: &'static str) -> Self {
-        Self::new(CloseCode::Protocol, rule)
-    }
-}
 
 /// The longest frame header in bytes: 2, 8 of length, 4 of masking key.
 pub const MAX_HEADER: usize = 14;

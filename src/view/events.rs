@@ -126,7 +126,9 @@ mod tests {
     fn a_step_is_an_event_with_a_line_to_read_and_lines_to_parse() {
         let step = |id: Option<i64>, event| {
             let client = client(3);
-            id.map(|id| client.name_chat(id));
+            if let Some(id) = id {
+                client.name_chat(id);
+            }
             let elapsed = Duration::from_micros(1_234_567);
             text(&Step { id: 7, client, named: true, elapsed, event, text: OnceLock::new() })
         };
