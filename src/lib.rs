@@ -20,6 +20,7 @@ pub mod events;
 pub mod explain;
 pub mod frame;
 pub mod handshake;
+pub mod http;
 pub mod lifecycle;
 pub mod limits;
 pub mod protocol;

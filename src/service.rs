@@ -10,6 +10,7 @@ use crate::connection::Purpose;
 use crate::events::Events;
 use crate::frame::hex;
 use crate::handshake::{Accept, Checked, Computation, Rejection, accept, checks, decode_key, sent};
+use crate::http::page;
 use crate::lifecycle::{Event, visible_head};
 use crate::limits;
 use crate::refusal::{Refusal, quote};
@@ -18,10 +19,7 @@ use crate::wire::Record;
 use bytes::Bytes;
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
-use hyper::header::{
-    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, HeaderValue, ORIGIN, RETRY_AFTER,
-    X_CONTENT_TYPE_OPTIONS,
-};
+use hyper::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HOST, HeaderValue, ORIGIN, RETRY_AFTER};
 use hyper::service::Service;
 use hyper::{Method, Request, Response, StatusCode, Version};
 use log::info;
@@ -34,9 +32,6 @@ use std::sync::Arc;
 
 /// The body of a response: all there is, or the steps as they come.
 pub type ResponseBody = Either<Full<Bytes>, Events>;
-
-/// The page, built into the program.
-pub const PAGE: &str = include_str!("../index.html");
 
 /// One TCP connection's visit, while it speaks HTTP.
 #[derive(Debug)]
@@ -61,6 +56,8 @@ pub struct Visit {
 #[derive(Debug, PartialEq, Eq)]
 enum Route {
     Page,
+    InspectorScript,
+    InspectorStyle,
     Health,
     Lifecycle,
     Chat(i64),
@@ -74,6 +71,8 @@ fn route(path: &str) -> Result<Route, Refusal> {
     }
     match path {
         "/" => Ok(Route::Page),
+        "/inspector.js" => Ok(Route::InspectorScript),
+        "/inspector.css" => Ok(Route::InspectorStyle),
         "/echo" => Ok(Route::Echo),
         "/healthz" => Ok(Route::Health),
         "/lifecycle" => Ok(Route::Lifecycle),
@@ -151,24 +150,6 @@ fn unavailable(fault: &str) -> Refusal {
     }
 }
 
-/// What the page may do: run its own script and style, known by their SHA-256, and talk to this server. A test tells the
-/// hashes when the page has changed.
-pub const PAGE_POLICY: &str = "default-src 'none'; \
-    script-src 'sha256-EZIat3xbA6+Ld0WkmMSgC7Ggb2ALFRfQq6BvrrAKEoY='; \
-    style-src 'sha256-sh91u9ImP6Pm4mpXTxWCzNiI9uues0h8MxXzZ3DRocs='; \
-    connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
-
-fn page() -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(Bytes::from_static(PAGE.as_bytes())));
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
-    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(PAGE_POLICY));
-    // Another version of the program has another page.
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    response
-}
-
 /// Marks a response as the last of its connection, unless it is the 101: a connection carries one request.
 fn last(mut response: Response<ResponseBody>, version: Version) -> Response<ResponseBody> {
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
@@ -210,7 +191,9 @@ impl Visit {
         }
         self.server.admission.check_host(request.headers())?;
         match route(request.uri().path())? {
-            Route::Page => only_read(request).map(|()| page().map(Either::Left)),
+            Route::Page => only_read(request).map(|()| page::page().map(Either::Left)),
+            Route::InspectorScript => only_read(request).map(|()| page::inspector_script().map(Either::Left)),
+            Route::InspectorStyle => only_read(request).map(|()| page::inspector_style().map(Either::Left)),
             Route::Health => only_read(request).map(|()| healthy().map(Either::Left)),
             Route::Lifecycle => self.lifecycle(request),
             Route::Chat(client_id) => {
@@ -318,32 +301,5 @@ impl Service<Request<Incoming>> for Visit {
         self.log(&request, &answer);
         let answer = answer.unwrap_or_else(|refusal| refusal.response(request.headers()).map(Either::Left));
         ready(Ok(last(answer, request.version())))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use base64::Engine;
-    use base64::alphabet::STANDARD;
-    use base64::engine::general_purpose::{GeneralPurpose, PAD};
-    use sha2::{Digest, Sha256};
-
-    /// The text of the page's one element of this name.
-    fn element(name: &str) -> &'static str {
-        let (open, close) = (format!("<{name}>"), format!("</{name}>"));
-        let (_, rest) = PAGE.split_once(&open).expect("the page has the element");
-        let (text, rest) = rest.split_once(&close).expect("the element ends");
-        assert!(!rest.contains(&format!("<{name}")), "one element, so that one hash will do");
-        text
-    }
-
-    #[test]
-    fn the_policy_lets_the_pages_own_script_and_style_run() {
-        for name in ["script", "style"] {
-            let hash = GeneralPurpose::new(&STANDARD, PAD).encode(Sha256::digest(element(name)));
-            let source = format!("{name}-src 'sha256-{hash}'");
-            assert!(PAGE_POLICY.contains(&source), "the page has changed, its policy needs {source}");
-        }
     }
 }

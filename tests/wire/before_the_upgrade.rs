@@ -159,7 +159,9 @@ fn the_page_is_only_to_be_read() {
     let status = "405 Method Not Allowed\r\nallow: GET, HEAD\r\n";
     let fault = "this is only to be read";
     let rule = "RFC 9110 15.5.6: the methods here are GET and HEAD";
-    refused(("GET /ws/7", "POST /"), status, fault, rule, "POST");
+    for request in ["POST /", "POST /inspector.js", "POST /inspector.css"] {
+        refused(("GET /ws/7", request), status, fault, rule, "POST");
+    }
 }
 
 #[test]

@@ -1,0 +1,119 @@
+//! The chat page and its inspector's files, built into the program.
+//!
+//! The page holds the whole chat. It loads the inspector's script and style only when the user looks inside.
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::Response;
+use hyper::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue, X_CONTENT_TYPE_OPTIONS};
+
+/// The page.
+pub const PAGE: &str = include_str!("../../index.html");
+
+/// The inspector's script.
+pub const INSPECTOR_SCRIPT: &str = include_str!("../view/inspector.js");
+
+/// The inspector's style.
+pub const INSPECTOR_STYLE: &str = include_str!("../view/inspector.css");
+
+/// The page's Content-Security-Policy. It allows the page's own script and style and the inspector's script by their SHA-256,
+/// the inspector's style by its origin (browsers know external styles by no hash), and requests to this server. If a file has
+/// changed, a test prints the hash.
+pub const PAGE_POLICY: &str = "default-src 'none'; \
+    script-src 'sha256-CarWj/vz0jxOxSlgrC55yxlt+avnXOuiYN1QwXc+mrk=' 'sha256-PjxK5iFyuMvVBug3xMPfCOpQTZF5VvIJ+t8/jL0uEcE='; \
+    style-src 'sha256-FuE1WeJsENKSfn6870hQWPsUNnLtR/I1lo4W/B+iNAg=' 'self'; \
+    connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+/// The response that carries the page.
+pub fn page() -> Response<Full<Bytes>> {
+    let mut response = file("text/html; charset=utf-8", PAGE);
+    response.headers_mut().insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(PAGE_POLICY));
+    response
+}
+
+/// The response that carries the inspector's script.
+pub fn inspector_script() -> Response<Full<Bytes>> {
+    file("text/javascript; charset=utf-8", INSPECTOR_SCRIPT)
+}
+
+/// The response that carries the inspector's style.
+pub fn inspector_style() -> Response<Full<Bytes>> {
+    file("text/css; charset=utf-8", INSPECTOR_STYLE)
+}
+
+fn file(content_type: &'static str, text: &'static str) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from_static(text.as_bytes())));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    // Another version of the program has other files.
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use base64::Engine;
+    use base64::alphabet::STANDARD;
+    use base64::engine::general_purpose::{GeneralPurpose, PAD};
+    use regex::Regex;
+    use sha2::{Digest, Sha256};
+
+    /// What the page has between these two texts; the first must occur once.
+    fn between(open: &str, close: &str) -> &'static str {
+        let (_, rest) = PAGE.split_once(open).expect("the page has the opening text");
+        assert!(!rest.contains(open), "{open} occurs once");
+        rest.split_once(close).expect("the page has the closing text").0
+    }
+
+    /// The text as a hash source of a policy.
+    fn source(text: &str) -> String {
+        format!("sha256-{}", GeneralPurpose::new(&STANDARD, PAD).encode(Sha256::digest(text)))
+    }
+
+    /// The sources of a directive of the policy.
+    fn sources(directive: &str) -> &'static str {
+        let mut directives = PAGE_POLICY.split("; ").filter_map(|text| text.split_once(' '));
+        directives.find(|(name, _)| *name == directive).expect("the policy has the directive").1
+    }
+
+    #[test]
+    fn the_page_names_the_hash_of_the_inspectors_script() {
+        let integrity = between("src=\"/inspector.js\" integrity=\"", "\"");
+        assert_eq!(integrity, source(INSPECTOR_SCRIPT), "the script has changed; put the right hash into index.html");
+    }
+
+    #[test]
+    fn the_policy_allows_these_scripts_and_styles_and_no_others() {
+        let (script, inspector) = (source(between("<script>", "</script>")), source(INSPECTOR_SCRIPT));
+        assert_eq!(sources("script-src"), format!("'{script}' '{inspector}'"), "a script has changed");
+        let style = source(between("<style>", "</style>"));
+        assert_eq!(sources("style-src"), format!("'{style}' 'self'"), "the style has changed");
+        assert_eq!(sources("default-src"), "'none'");
+        assert!(!PAGE_POLICY.contains("unsafe-"));
+    }
+
+    #[test]
+    fn the_chat_stays_short() {
+        assert!(PAGE.lines().count() <= 500, "index.html holds the chat alone");
+    }
+
+    /// What the server sends for a message.
+    fn broadcast(client_id: i64, message: &str) -> String {
+        format!("Client #{client_id} says: {message}")
+    }
+
+    #[test]
+    fn the_page_takes_every_broadcast_apart() {
+        let pattern = Regex::new(between("const BROADCAST = /", "/;")).expect("a pattern that Rust and JavaScript share");
+        for client_id in [0, 7, -1, i64::MIN, i64::MAX] {
+            for message in ["", "hello", "two\r\nlines\n", "\u{2028}", "Client #8 says: hello"] {
+                let text = broadcast(client_id, message);
+                let (_, parts) = pattern.captures(&text).expect("a match").extract();
+                assert_eq!(parts, [&*client_id.to_string(), message]);
+            }
+        }
+        assert!(!pattern.is_match("a client says: hello"));
+    }
+}
