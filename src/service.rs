@@ -3,8 +3,9 @@
 //! On the wire: `GET /ws/42 HTTP/1.1`. The path says what the connection is to become (RFC 6455 3 and 4.1, item 2 of the
 //! request); whether it may is the [`handshake`](crate::handshake)'s to say.
 //!
-//! `/` is the page, `/ws/{client_id}` and `/echo` begin a WebSocket, everything else is refused. An upgrade is left in
-//! [`Visit::upgrade`]; the server takes it from there once the 101 is on the wire.
+//! `/` is the page, `/inspector.js` and `/inspector.css` are files it loads, `/ws/{client_id}` and `/echo` begin a
+//! WebSocket, everything else is refused. An upgrade is left in [`Visit::upgrade`]; the server takes it from there once the
+//! 101 is on the wire.
 
 use crate::connection::Purpose;
 use crate::events::Events;

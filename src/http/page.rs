@@ -21,7 +21,7 @@ pub const INSPECTOR_STYLE: &str = include_str!("../view/inspector.css");
 /// changed, a test prints the hash.
 pub const PAGE_POLICY: &str = "default-src 'none'; \
     script-src 'sha256-CarWj/vz0jxOxSlgrC55yxlt+avnXOuiYN1QwXc+mrk=' 'sha256-PjxK5iFyuMvVBug3xMPfCOpQTZF5VvIJ+t8/jL0uEcE='; \
-    style-src 'sha256-FuE1WeJsENKSfn6870hQWPsUNnLtR/I1lo4W/B+iNAg=' 'self'; \
+    style-src 'sha256-/zA+oZTG83s3vXYGUKgkCR+KHTiXxw3WcdDEXwnGGf8=' 'self'; \
     connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /// The response that carries the page.
@@ -79,13 +79,13 @@ mod tests {
     }
 
     #[test]
-    fn the_page_names_the_hash_of_the_inspectors_script() {
+    fn integrity_is_the_hash_of_the_inspectors_script() {
         let integrity = between("src=\"/inspector.js\" integrity=\"", "\"");
         assert_eq!(integrity, source(INSPECTOR_SCRIPT), "the script has changed; put the right hash into index.html");
     }
 
     #[test]
-    fn the_policy_allows_these_scripts_and_styles_and_no_others() {
+    fn policy_allows_only_the_pages_scripts_and_styles() {
         let (script, inspector) = (source(between("<script>", "</script>")), source(INSPECTOR_SCRIPT));
         assert_eq!(sources("script-src"), format!("'{script}' '{inspector}'"), "a script has changed");
         let style = source(between("<style>", "</style>"));
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn the_chat_stays_short() {
+    fn page_has_at_most_500_lines() {
         assert!(PAGE.lines().count() <= 500, "index.html holds the chat alone");
     }
 
@@ -105,8 +105,9 @@ mod tests {
     }
 
     #[test]
-    fn the_page_takes_every_broadcast_apart() {
-        let pattern = Regex::new(between("const BROADCAST = /", "/;")).expect("a pattern that Rust and JavaScript share");
+    fn page_pattern_matches_every_broadcast() {
+        let pattern =
+            Regex::new(between("const BROADCAST = /", "/;")).expect("a pattern that Rust and JavaScript share");
         for client_id in [0, 7, -1, i64::MIN, i64::MAX] {
             for message in ["", "hello", "two\r\nlines\n", "\u{2028}", "Client #8 says: hello"] {
                 let text = broadcast(client_id, message);

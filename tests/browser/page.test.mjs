@@ -350,7 +350,7 @@ test("without an event stream, the panel says how to turn it on", async () => {
   await server.stop();
   server = await startServer({ options: ["--lifecycle", "off"] });
   const page = await open();
-  await page.click("#look");
+  await lookInside(page);
   await page.waitForFunction(() => /--lifecycle on/.test(document.getElementById("off").innerText));
   await say(page, "the chat goes on");
   await hears(page, "the chat goes on");
