@@ -556,7 +556,7 @@ function frameFields(frame) {
   if (form > 7) fields.push(["extended length", "length", header.slice(16, 16 + form), `${length.toLocaleString()}: the number of payload bytes.`]);
   if (masked) {
     fields.push(["masking key", "mask", bitsOf(bytesOf(frame["masking-key"])),
-      "4 random bytes, new for each frame. Payload byte i is XORed with key byte i mod 4. This hides nothing, because the key is in the frame; but a web page can’t choose the bytes on the wire, so it can’t make them look like HTTP to a faulty proxy."]);
+      "4 random bytes, new for each frame. Each payload byte is XORed with the next key byte, and the key repeats after its fourth byte. This hides nothing, because the key is in the frame; but a web page can’t choose the bytes on the wire, so it can’t make them look like HTTP to a faulty proxy."]);
   }
   const payload = bytesOf(masked ? frame.masked : frame.payload).slice(0, SHOWN_BYTES);
   const meaning = `${length.toLocaleString()} bytes of payload, ${masked ? "masked: the table below has the clear bytes" : "not masked"}.${length > payload.length ? ` The first ${payload.length} are shown.` : ""}`;

@@ -37,8 +37,8 @@ async function chat(colorScheme) {
   const server = await startServer();
   const tabs = [await open(server, colorScheme, 560, 620), await open(server, colorScheme, 560, 620)];
   const terminal = await joinRoom(server, 7);
-  const lines = [[0, "Hello! Is anybody there?"], [1, "I am 👋 in the tab beside you"], [0, "So everything goes to everyone, also back to the one who wrote it?"],
-    [1, "Yes: one message in, one to each member of the room."], [2, "And I am websocat, in a terminal"], [0, "שלום לכולם 🎉"]];
+  const lines = [[0, "Hello! Is anybody there?"], [1, "Yes 👋 I’m in the tab next to yours"], [0, "So every message goes to everyone, the sender included?"],
+    [1, "Yes: one message in, one to each member of the room."], [2, "And I’m websocat, in a terminal"], [0, "שלום לכולם 🎉"]];
   for (const [who, text] of lines) {
     if (who === 2) terminal.say(text);
     else await say(tabs[who], text);
@@ -63,7 +63,7 @@ async function chat(colorScheme) {
 async function frame(colorScheme) {
   const server = await startServer();
   const page = await open(server, colorScheme, 1280, 1110);
-  for (const text of ["Is anybody there?", "Then let us look inside."]) {
+  for (const text of ["Is anybody there?", "Then let’s look inside."]) {
     await say(page, text);
     await hears(page, text);
   }
