@@ -3,14 +3,14 @@
 //! On the wire: `GET /ws/42 HTTP/1.1`. The path says what the connection is to become (RFC 6455 3 and 4.1, item 2 of the
 //! request); the [`handshake`](crate::handshake) decides whether it may.
 //!
-//! `/` is the page, `/ws/{client_id}` and `/echo` begin a WebSocket; [`ROUTES`] has the rest. An upgrade is kept in the
+//! `/` is the page, `/ws/{client_id}` and `/echo` begin a WebSocket, and [`ROUTES`] has the rest. An upgrade is kept in the
 //! service; the server takes it from there after the 101 was written.
 
 use crate::client::Client;
 use crate::connection::Purpose;
 use crate::escape::quote;
 use crate::handshake::{Accept, accept};
-use crate::http::page::page;
+use crate::http::page::{inspector_script, inspector_style, page};
 use crate::http::refusal::{Fields, Head, Refusal, Sent};
 use crate::http::responses::{bad_client_id, check_http, healthy, last, lifecycle_off, unavailable};
 use crate::server::shared::Shared;
@@ -33,21 +33,19 @@ use std::sync::Arc;
 pub type ResponseBody = Either<Full<Bytes>, Events>;
 
 /// What a path leads to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub enum Route {
-    /// The page.
-    Page,
+    /// A response that is the same for every request, such as the page.
+    Fixed(fn() -> Response<Full<Bytes>>),
     /// The chat, for a client with this id.
     Chat(i64),
     /// The echo.
     Echo,
     /// The stream of steps.
     Lifecycle,
-    /// Whether the server serves.
-    Health,
 }
 
-/// A path, what is there, the methods for it, and what a 404 says of it. The opening handshake checks the method itself.
+/// A path, what is there, its methods, and what a 404 says of it. Without methods: the opening handshake checks them.
 type Row = (&'static str, Route, Fields, &'static str);
 
 /// Where a client's id is in a path.
@@ -58,12 +56,14 @@ const READ: Fields = &[("allow", "GET, HEAD")];
 const HANDSHAKE: Fields = &[];
 
 /// All routes. The id in that of the chat stands for any.
-pub const ROUTES: [Row; 5] = [
-    ("/", Route::Page, READ, "/ (the page)"),
+pub const ROUTES: [Row; 7] = [
+    ("/", Route::Fixed(page), READ, "/ (the page)"),
     (CHAT, Route::Chat(0), HANDSHAKE, "/ws/{client_id} (the chat)"),
     ("/echo", Route::Echo, HANDSHAKE, "/echo"),
     ("/lifecycle", Route::Lifecycle, &[("allow", "GET")], "/lifecycle"),
-    ("/healthz", Route::Health, READ, "/healthz"),
+    ("/healthz", Route::Fixed(healthy), READ, "/healthz"),
+    ("/inspector.js", Route::Fixed(inspector_script), READ, ""),
+    ("/inspector.css", Route::Fixed(inspector_style), READ, ""),
 ];
 
 /// Finds the route of a path.
@@ -83,7 +83,7 @@ fn find(path: &str) -> Result<(Route, Fields), Refusal> {
 }
 
 fn not_found() -> Refusal {
-    let paths: Vec<_> = ROUTES.iter().map(|(.., about)| *about).collect();
+    let paths: Vec<_> = ROUTES.iter().map(|(.., about)| *about).filter(|about| !about.is_empty()).collect();
     Refusal {
         status: StatusCode::NOT_FOUND,
         fields: &[],
@@ -137,8 +137,7 @@ impl HttpService {
         let (route, methods) = find(head.uri.path())?;
         check_http(head, methods)?;
         match route {
-            Route::Page => Ok(page().map(Either::Left)),
-            Route::Health => Ok(healthy().map(Either::Left)),
+            Route::Fixed(response) => Ok(response().map(Either::Left)),
             Route::Lifecycle => self.lifecycle(),
             Route::Chat(client_id) => {
                 self.client.name_chat(client_id);

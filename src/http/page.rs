@@ -1,27 +1,51 @@
-//! The page.
+//! The chat page and its inspector's files, built into the program.
+//!
+//! The page holds the whole chat. It loads the inspector's script and style only when the user looks inside.
 
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::Response;
 use hyper::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 
-/// The page, built into the program.
+/// The page.
 pub const PAGE: &str = include_str!("../../index.html");
 
-/// What the page may do: run its own script and style, known by their SHA-256, and talk to this server. A test tells the
-/// hashes when the page has changed.
+/// The inspector's script.
+pub const INSPECTOR_SCRIPT: &str = include_str!("../view/inspector.js");
+
+/// The inspector's style.
+pub const INSPECTOR_STYLE: &str = include_str!("../view/inspector.css");
+
+/// The page's Content-Security-Policy. It allows the page's own script and style and the inspector's script by their SHA-256,
+/// the inspector's style by its origin (browsers know external styles by no hash), and requests to this server. If a file has
+/// changed, a test prints the hash.
 pub const PAGE_POLICY: &str = "default-src 'none'; \
-    script-src 'sha256-EZIat3xbA6+Ld0WkmMSgC7Ggb2ALFRfQq6BvrrAKEoY='; \
-    style-src 'sha256-sh91u9ImP6Pm4mpXTxWCzNiI9uues0h8MxXzZ3DRocs='; \
+    script-src 'sha256-CarWj/vz0jxOxSlgrC55yxlt+avnXOuiYN1QwXc+mrk=' 'sha256-gi2d1zR8WdGL3uBKDWGiuyA41rH2/99Q4yhR5Kqub0U='; \
+    style-src 'sha256-/zA+oZTG83s3vXYGUKgkCR+KHTiXxw3WcdDEXwnGGf8=' 'self'; \
     connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/// `GET /`
+/// The response that carries the page.
 pub fn page() -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(Bytes::from_static(PAGE.as_bytes())));
+    let mut response = file("text/html; charset=utf-8", PAGE);
+    response.headers_mut().insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(PAGE_POLICY));
+    response
+}
+
+/// The response that carries the inspector's script.
+pub fn inspector_script() -> Response<Full<Bytes>> {
+    file("text/javascript; charset=utf-8", INSPECTOR_SCRIPT)
+}
+
+/// The response that carries the inspector's style.
+pub fn inspector_style() -> Response<Full<Bytes>> {
+    file("text/css; charset=utf-8", INSPECTOR_STYLE)
+}
+
+fn file(content_type: &'static str, text: &'static str) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from_static(text.as_bytes())));
     let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
-    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(PAGE_POLICY));
-    // Another version of the program has another page.
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    // Another version of the program has other files.
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
@@ -30,26 +54,70 @@ pub fn page() -> Response<Full<Bytes>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::client::Client;
     use base64::Engine;
     use base64::alphabet::STANDARD;
     use base64::engine::general_purpose::{GeneralPurpose, PAD};
+    use regex::Regex;
     use sha2::{Digest, Sha256};
 
-    /// The text of the page's one element of this name.
-    fn element(name: &str) -> &'static str {
-        let (open, close) = (format!("<{name}>"), format!("</{name}>"));
-        let (_, rest) = PAGE.split_once(&open).expect("the page has the element");
-        let (text, rest) = rest.split_once(&close).expect("the element ends");
-        assert!(!rest.contains(&format!("<{name}")), "one element, so that one hash will do");
-        text
+    /// What the page has between these two texts; the first must occur once.
+    fn between(open: &str, close: &str) -> &'static str {
+        let (_, rest) = PAGE.split_once(open).expect("the page has the opening text");
+        assert!(!rest.contains(open), "{open} occurs once");
+        rest.split_once(close).expect("the page has the closing text").0
+    }
+
+    /// The text as a hash source of a policy.
+    fn source(text: &str) -> String {
+        format!("sha256-{}", GeneralPurpose::new(&STANDARD, PAD).encode(Sha256::digest(text)))
+    }
+
+    /// The sources of a directive of the policy.
+    fn sources(directive: &str) -> &'static str {
+        let mut directives = PAGE_POLICY.split("; ").filter_map(|text| text.split_once(' '));
+        directives.find(|(name, _)| *name == directive).expect("the policy has the directive").1
     }
 
     #[test]
-    fn the_policy_lets_the_pages_own_script_and_style_run() {
-        for name in ["script", "style"] {
-            let hash = GeneralPurpose::new(&STANDARD, PAD).encode(Sha256::digest(element(name)));
-            let source = format!("{name}-src 'sha256-{hash}'");
-            assert!(PAGE_POLICY.contains(&source), "the page has changed, its policy needs {source}");
+    fn integrity_is_the_hash_of_the_inspectors_script() {
+        let integrity = between("src=\"/inspector.js\" integrity=\"", "\"");
+        assert_eq!(integrity, source(INSPECTOR_SCRIPT), "the script has changed; put the right hash into index.html");
+    }
+
+    #[test]
+    fn policy_allows_only_the_pages_scripts_and_styles() {
+        let (script, inspector) = (source(between("<script>", "</script>")), source(INSPECTOR_SCRIPT));
+        assert_eq!(sources("script-src"), format!("'{script}' '{inspector}'"), "a script has changed");
+        let style = source(between("<style>", "</style>"));
+        assert_eq!(sources("style-src"), format!("'{style}' 'self'"), "the style has changed");
+        assert_eq!(sources("default-src"), "'none'");
+        assert!(!PAGE_POLICY.contains("unsafe-"));
+    }
+
+    #[test]
+    fn page_has_at_most_500_lines() {
+        assert!(PAGE.lines().count() <= 500, "index.html holds the chat alone");
+    }
+
+    /// What the server sends for a message.
+    fn broadcast(client_id: i64, message: &str) -> String {
+        let client = Client::new(1, 0);
+        client.name_chat(client_id);
+        client.says() + message
+    }
+
+    #[test]
+    fn page_pattern_matches_every_broadcast() {
+        let pattern =
+            Regex::new(between("const BROADCAST = /", "/;")).expect("a pattern that Rust and JavaScript share");
+        for client_id in [0, 7, -1, i64::MIN, i64::MAX] {
+            for message in ["", "hello", "two\r\nlines\n", "\u{2028}", "Client #8 says: hello"] {
+                let text = broadcast(client_id, message);
+                let (_, parts) = pattern.captures(&text).expect("a match").extract();
+                assert_eq!(parts, [&*client_id.to_string(), message]);
+            }
         }
+        assert!(!pattern.is_match("a client says: hello"));
     }
 }

@@ -1,4 +1,4 @@
-// What the tests and the pictures share: the server as a process, the browser, and clients that are not browsers.
+// Shared by the tests and the pictures: the server process, the browser, and clients without a browser.
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtemp, rm } from "node:fs/promises";
@@ -52,7 +52,7 @@ export async function startBrowser(options = {}) {
   return { context, close };
 }
 
-/** A client on the bare protocol, as websocat is. `next()` is the next message. */
+/** A client without a browser, like websocat. `next()` returns the next message. */
 export async function joinRoom({ port }, id) {
   const socket = new WebSocket(`ws://127.0.0.1:${port}/ws/${id}`);
   const messages = [], waiting = [];
@@ -86,7 +86,14 @@ export async function hears(page, text) {
 
 export const isIn = (page, state) => page.waitForSelector(`body[data-state=${state}]`);
 
+/** Opens the inspector for the first time, and waits until it is loaded. */
+export async function lookInside(page) {
+  await page.click("#look");
+  await page.waitForSelector("#panel");
+}
+
 export async function openPhase(page, phase) {
+  if (!(await page.$("#panel"))) await lookInside(page);
   const button = page.locator(`#phases li:nth-child(${phase}) button`);
   if ((await button.getAttribute("aria-expanded")) !== "true") await button.click();
 }

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { after, afterEach, before, beforeEach, test } from "node:test";
 import { AxeBuilder } from "@axe-core/playwright";
-import { hears, isIn, joinRoom, openPhase, say, startBrowser, startServer } from "./harness.mjs";
+import { hears, isIn, joinRoom, lookInside, openPhase, say, startBrowser, startServer } from "./harness.mjs";
 
 const GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 const FLOOD = 10_000;
@@ -22,7 +22,7 @@ beforeEach(async () => {
 afterEach(async () => {
   for (const page of browser.context.pages()) await page.close();
   await server.stop();
-  assert.deepEqual(complaints, []); // scripts that throw, and what the Content-Security-Policy blocks
+  assert.deepEqual(complaints, []); // exceptions, and violations of the Content-Security-Policy
 });
 
 async function open({ width = 1280, height = 800, colorScheme = "light", ready = "open" } = {}) {
@@ -58,7 +58,7 @@ test("two pages and a client without a browser chat", async () => {
   third.leave();
 });
 
-test("Enter sends, Shift+Enter breaks the line, an input method's Enter does neither", async () => {
+test("Enter sends, Shift+Enter inserts a line break, Enter in an input method does neither", async () => {
   const page = await open();
   await page.locator("#text").pressSequentially("one");
   await page.keyboard.press("Shift+Enter");
@@ -75,7 +75,7 @@ test("Enter sends, Shift+Enter breaks the line, an input method's Enter does nei
   assert.equal(await page.inputValue("#text"), "");
 });
 
-test("a hostile message is text, and nothing else", async () => {
+test("a message is never parsed as HTML", async () => {
   const page = await open();
   const client = await joinRoom(server, 666);
   const hostile = '<img src=x onerror="document.title=1"><script>document.title=2</script>\u202e<b>';
@@ -101,7 +101,7 @@ test("right-to-left text, emoji and a very long message", async () => {
   client.leave();
 });
 
-test("the server stops and comes back: the page too, and the draft is there", async () => {
+test("the page reconnects to a restarted server and keeps the draft", async () => {
   const page = await open();
   await page.fill("#text", "a thought, not yet sent");
   await Promise.all([noticeSays(page, /\(1001\): going away/), server.stop()]);
@@ -120,10 +120,10 @@ test("the server stops and comes back: the page too, and the draft is there", as
   await hears(page, "a thought, not yet sent");
 });
 
-test("a server that is killed: 1006 in words; the network comes back: at once", async () => {
+test("a killed server is explained, and the page reconnects at once when the network is back", async () => {
   const page = await open();
   await server.stop("SIGKILL");
-  await noticeSays(page, /Nobody said why \(1006\)|does not answer/);
+  await noticeSays(page, /The connection was lost \(1006\)|does not answer/);
   await noticeSays(page, /does not answer/);
   await page.evaluate(() => (failures = 50)); // the next pause is the longest
   await page.waitForFunction(() => parseInt(document.getElementById("countdown").textContent.slice(3)) > 10);
@@ -135,7 +135,7 @@ test("a server that is killed: 1006 in words; the network comes back: at once", 
 test("one button disconnects and connects", async () => {
   const page = await open();
   await page.click("#switch");
-  await noticeSays(page, /You closed it \(1000\)/);
+  await noticeSays(page, /You closed the connection \(1000\)/);
   await isIn(page, "closed");
   assert.equal(await page.textContent("#switch"), "Connect");
   await page.click("#switch");
@@ -143,26 +143,26 @@ test("one button disconnects and connects", async () => {
   assert.equal(await page.isHidden("#notice"), true);
 });
 
-test("a message too big: 1009 in words, and the text is back in the box", async () => {
+test("a message that is too big returns to the box", async () => {
   const page = await open();
   const big = "y".repeat(70_000);
   await say(page, big);
   await page.waitForFunction((length) => document.getElementById("text").value.length === length, big.length);
-  await isIn(page, "open"); // it connects again, and does not send it again
+  await isIn(page, "open"); // reconnected, and not sent again
   assert.equal(await page.locator(".message").count(), 0);
 });
 
-test("1008 and a refusal: it gives up, and says so", async () => {
+test("the page does not reconnect after 1008 or a refusal", async () => {
   const page = await browser.context.newPage();
   await page.routeWebSocket(/\/ws\//, (socket) => setTimeout(() => socket.close({ code: 1008, reason: "no room for you" }), 100));
   await page.goto(server.url);
   await isIn(page, "refused");
-  await noticeSays(page, /The server closed it \(1008\): .*“no room for you”/);
+  await noticeSays(page, /The server closed the connection \(1008\): .*“no room for you”/);
 
   const refused = await browser.context.newPage();
   await refused.route(/\/ws\//, (route) => route.fulfill({ status: 403, contentType: "text/plain", body: "Origin is not the page's own" }));
   await refused.addInitScript(() => {
-    globalThis.WebSocket = class extends EventTarget { // a handshake that fails, as a browser shows it
+    globalThis.WebSocket = class extends EventTarget { // a failed handshake, as seen by a script
       constructor() {
         super();
         setTimeout(() => this.onclose({ target: this, code: 1006, reason: "" }), 10);
@@ -174,7 +174,7 @@ test("1008 and a refusal: it gives up, and says so", async () => {
   await noticeSays(refused, /refuses this page \(403\)\. Origin is not the page's own/);
 });
 
-test("a flood of 10,000 messages: rows are bounded, it follows, and stays quick", async () => {
+test("the page keeps up with a flood of 10,000 messages, and shows the last 500", async () => {
   const page = await open();
   const client = await joinRoom(server, 9);
   await page.evaluate(() => {
@@ -193,9 +193,9 @@ test("a flood of 10,000 messages: rows are bounded, it follows, and stays quick"
   const fromEnd = () => page.$eval("#log", (log) => log.scrollHeight - log.scrollTop - log.clientHeight);
   assert.ok(await fromEnd() < 2);
   const longest = await page.evaluate(() => longest);
-  assert.ok(longest < 3000, `nothing was drawn for ${longest} ms`); // tens of ms on an idle machine; this one may be busy
+  assert.ok(longest < 3000, `nothing was drawn for ${longest} ms`); // tens of ms on an idle machine
 
-  // Whoever has scrolled up stays where they are, and is told.
+  // Scrolled up, the view stays where it is and the page counts new messages.
   await page.$eval("#log", (log) => (log.scrollTop = 0));
   await page.waitForFunction(() => !following);
   client.say("one more");
@@ -207,7 +207,72 @@ test("a flood of 10,000 messages: rows are bounded, it follows, and stays quick"
   client.leave();
 });
 
-test("the handshake is shown with this connection's real bytes, and the right accept value", async () => {
+test("the inspector is not requested until somebody looks inside, then runs under the policy", async () => {
+  const page = await browser.context.newPage();
+  const requested = [];
+  page.on("request", (request) => requested.push(new URL(request.url()).pathname));
+  await page.addInitScript(() => {
+    globalThis.violations = [];
+    addEventListener("securitypolicyviolation", (event) => violations.push(`${event.violatedDirective}: ${event.blockedURI}`));
+  });
+  await page.goto(server.url);
+  await isIn(page, "open");
+  await say(page, "before");
+  await hears(page, "before");
+  assert.deepEqual(requested.filter((path) => path !== "/" && !path.startsWith("/ws/")), []);
+
+  await lookInside(page);
+  assert.deepEqual(requested.slice(-3), ["/inspector.css", "/inspector.js", "/lifecycle"]);
+  assert.equal(await page.$eval("#phases", (list) => getComputedStyle(list).display), "flex"); // the style applies
+  await page.click("#reconnect");
+  await page.waitForSelector("#request .line");
+  assert.equal(await page.getAttribute("#look", "aria-expanded"), "true");
+  await page.click("#look");
+  assert.equal(await page.isHidden("#panel"), true);
+  await page.click("#look");
+  assert.equal(await page.isVisible("#panel"), true);
+  assert.equal(requested.filter((path) => path.startsWith("/inspector")).length, 2); // loaded once
+  assert.deepEqual(await page.evaluate(() => violations), []);
+});
+
+test("the policy blocks a script and a style that are not the page's", async () => {
+  const page = await browser.context.newPage();
+  await page.goto(server.url);
+  await isIn(page, "open");
+  await page.evaluate(() => {
+    globalThis.blocked = [];
+    addEventListener("securitypolicyviolation", ({ effectiveDirective }) => blocked.push(effectiveDirective));
+    document.head.append(
+      Object.assign(document.createElement("script"), { src: "/inspector.js" }), // without the integrity attribute
+      Object.assign(document.createElement("style"), { textContent: "body { display: none }" }));
+  });
+  await page.waitForFunction(() => blocked.length === 2);
+  const blocked = await page.evaluate(() => blocked.sort());
+  assert.deepEqual(blocked, ["script-src-elem", "style-src-elem"]);
+});
+
+for (const file of ["inspector.js", "inspector.css"]) {
+  test(`the chat works when ${file} fails to load, and looking inside can be tried again`, async () => {
+    const page = await open();
+    const failure = `**/${file}`;
+    await page.route(failure, (route) => route.abort());
+    await page.click("#look");
+    await page.waitForFunction(() => /inspector could not be loaded/.test(document.getElementById("hint").textContent));
+    await say(page, "the chat goes on");
+    await hears(page, "the chat goes on");
+    assert.equal(await page.locator("#panel").count(), 0);
+    await page.click("#switch");
+    await isIn(page, "closed");
+    await page.click("#switch");
+    await isIn(page, "open");
+
+    await page.unroute(failure);
+    await lookInside(page);
+    assert.equal(await page.isVisible("#panel"), true);
+  });
+}
+
+test("the handshake is shown with this connection's bytes and accept value", async () => {
   const page = await open();
   await page.click("#look");
   await page.click("#reconnect");
@@ -228,14 +293,14 @@ test("the handshake is shown with this connection's real bytes, and the right ac
   assert.ok((await page.textContent("#response")).includes(digest.toString("base64")));
 });
 
-test("a frame is shown with its real bits, and any frame in the list can be opened", async () => {
+test("a frame is shown with its bits, and any frame in the list can be opened", async () => {
   const page = await open();
   await page.click("#look");
   await page.click("#reconnect");
   await isIn(page, "open");
   await openPhase(page, 3);
   await say(page, "Hi, frame");
-  // Before it come the Close frames of the connection that the page gave up.
+  // The Close frames of the previous connection are shown first.
   await page.waitForFunction(() => [...document.querySelectorAll('#frame .field[data-index="4"] .bit')].map((bit) => bit.textContent).join("") === "0001");
   const bits = (index) => page.$$eval(`#frame .field[data-index="${index}"] .bit`, (all) => all.map((bit) => bit.textContent).join(""));
   assert.deepEqual([await bits(0), await bits(4), await bits(5), await bits(6)], ["1", "0001", "1", "0001001"]);
@@ -249,19 +314,18 @@ test("a frame is shown with its real bits, and any frame in the list can be open
   assert.match(await page.textContent("#explain"), /^masking key \(32 bits\)/);
 
   await page.locator("#frames button", { hasText: "server → you" }).first().click();
-  assert.equal(await bits(5), "0"); // the server's frame, which is not masked
+  assert.equal(await bits(5), "0"); // a frame from the server, so not masked
   assert.match(await page.textContent("#payload"), /byte by byte/);
 });
 
-test("the panel opened late shows the frames from then on", async () => {
+test("a panel opened late shows the frames from then on", async () => {
   const page = await open();
-  await openPhase(page, 3);
-  await page.waitForFunction(() => stream.readyState === EventSource.OPEN);
+  await Promise.all([page.waitForResponse("**/lifecycle"), openPhase(page, 3)]);
   await say(page, "Hi, frame");
   await page.waitForSelector("#frame .field", { timeout: 2000 });
 });
 
-test("members come and go in the room", async () => {
+test("the room shows members join and leave", async () => {
   const page = await open();
   await openPhase(page, 3);
   await page.click("#reconnect");
@@ -282,20 +346,20 @@ test("members come and go in the room", async () => {
   assert.match(await page.textContent("#ending"), /The client sends a Close frame.*code 1000/);
 });
 
-test("where the lifecycle is off, the panel says how to turn it on", async () => {
+test("without an event stream, the panel says how to turn it on", async () => {
   await server.stop();
   server = await startServer({ options: ["--lifecycle", "off"] });
   const page = await open();
-  await page.click("#look");
+  await lookInside(page);
   await page.waitForFunction(() => /--lifecycle on/.test(document.getElementById("off").innerText));
   await say(page, "the chat goes on");
   await hears(page, "the chat goes on");
 });
 
 for (const colorScheme of ["light", "dark"]) {
-  test(`axe finds nothing to complain about, ${colorScheme}`, async () => {
+  test(`axe finds no violations, ${colorScheme}`, async () => {
     const page = await open({ colorScheme });
-    await page.emulateMedia({ colorScheme, reducedMotion: "reduce" }); // colours are not judged half-way through a fade
+    await page.emulateMedia({ colorScheme, reducedMotion: "reduce" }); // or colours would be checked during a fade
     const client = await joinRoom(server, 12);
     client.say("good evening");
     await hears(page, "good evening");
@@ -323,7 +387,7 @@ for (const colorScheme of ["light", "dark"]) {
   });
 }
 
-test("nothing is wider than a phone", async () => {
+test("nothing is wider than a phone screen", async () => {
   const page = await open({ width: 390, height: 844 });
   const width = () => page.evaluate(() => document.documentElement.scrollWidth);
   await say(page, `${"w".repeat(300)} https://example.org/${"a/".repeat(200)}`);

@@ -1,7 +1,8 @@
-// Takes the pictures of the README, into $PICTURES (tests/browser/pictures): `tests/browser/run.sh pictures`.
+// Takes the README's pictures, into $PICTURES (tests/browser/pictures): `tests/browser/run.sh pictures`.
 //
-// The chat in two tabs, the panel with a frame opened, each in light and dark, and the terminal with --explain. EXPLAIN names a
-// file with what the terminal showed, colours included (`script -c 'switchboard --explain' FILE`); else the server is asked for it.
+// They show the chat in two tabs and the inspector with a frame and a handshake, each in light and dark, and the output of
+// --explain. EXPLAIN names a file with that output, colours included (`script -c 'switchboard --explain' FILE`); without it, this
+// script starts a server.
 import { mkdir, readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { hears, isIn, joinRoom, openPhase, say, startBrowser, startServer } from "./harness.mjs";
@@ -36,8 +37,8 @@ async function chat(colorScheme) {
   const server = await startServer();
   const tabs = [await open(server, colorScheme, 560, 620), await open(server, colorScheme, 560, 620)];
   const terminal = await joinRoom(server, 7);
-  const lines = [[0, "Hello! Is anybody there?"], [1, "I am 👋 in the tab beside you"], [0, "So everything goes to everyone, also back to the one who wrote it?"],
-    [1, "Yes: one message in, one to each member of the room."], [2, "And I am websocat, in a terminal"], [0, "שלום לכולם 🎉"]];
+  const lines = [[0, "Hello! Is anybody there?"], [1, "Yes 👋 I’m in the tab next to yours"], [0, "So every message goes to everyone, the sender included?"],
+    [1, "Yes: one message in, one to each member of the room."], [2, "And I’m websocat, in a terminal"], [0, "שלום לכולם 🎉"]];
   for (const [who, text] of lines) {
     if (who === 2) terminal.say(text);
     else await say(tabs[who], text);
@@ -47,7 +48,6 @@ async function chat(colorScheme) {
   const halves = [];
   for (const tab of tabs) {
     await tab.bringToFront();
-    await tab.waitForTimeout(1200); // the lamps take their time
     halves.push((await tab.screenshot({ caret: "hide" })).toString("base64"));
   }
   const both = await context.newPage();
@@ -59,11 +59,11 @@ async function chat(colorScheme) {
   await finish(server);
 }
 
-/** The panel, with a frame opened and a field of it explained. */
+/** The inspector: a frame with one of its fields explained, then the handshake. */
 async function frame(colorScheme) {
   const server = await startServer();
   const page = await open(server, colorScheme, 1280, 1110);
-  for (const text of ["Is anybody there?", "Then let us look inside."]) {
+  for (const text of ["Is anybody there?", "Then let’s look inside."]) {
     await say(page, text);
     await hears(page, text);
   }
@@ -88,7 +88,7 @@ async function frame(colorScheme) {
   await finish(server);
 }
 
-/** What --explain prints, drawn as a terminal. */
+/** The output of --explain, drawn as a terminal. */
 async function terminal() {
   let text;
   if (process.env.EXPLAIN) text = await readFile(process.env.EXPLAIN, "utf8");

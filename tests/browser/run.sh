@@ -1,5 +1,5 @@
 #!/bin/sh
-# Runs the page's tests in a real browser against the release binary; installs what they need.
+# Runs the page's tests in a browser against the release binary, and installs what they need.
 #
 #   tests/browser/run.sh              the tests
 #   tests/browser/run.sh pictures     the pictures of the README, into $PICTURES (tests/browser/pictures)

@@ -149,7 +149,9 @@ fn methods_other_than_get_and_head_for_the_page() {
     let status = "405 Method Not Allowed\r\nallow: GET, HEAD\r\n";
     let fault = "this path is read-only";
     let rule = "RFC 9110 15.5.6: the methods allowed here are GET, HEAD";
-    refused(("GET /ws/7", "POST /"), status, fault, rule, "POST");
+    for request in ["POST /", "POST /inspector.js", "POST /inspector.css"] {
+        refused(("GET /ws/7", request), status, fault, rule, "POST");
+    }
 }
 
 #[test]

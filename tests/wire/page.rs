@@ -1,13 +1,14 @@
-//! Phase 1: the page, and plain HTTP.
+//! Phase 1: the page and the files of its inspector, over plain HTTP.
 
 use test_client::blocking::Client;
-use test_client::server::{Options, PAGE, PAGE_POLICY, Server, beside_neighbours};
+use test_client::server::{INSPECTOR_SCRIPT, INSPECTOR_STYLE, Options, PAGE, PAGE_POLICY, Server, beside_neighbours};
 
 /// The head of the response that carries the page, without its `date`.
 fn page_head(version: &str) -> String {
     format!(
         "{version} 200 OK\r\ncontent-type: text/html; charset=utf-8\r\n\
-         content-security-policy: {PAGE_POLICY}\r\ncache-control: no-cache\r\nx-content-type-options: nosniff\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+         cache-control: no-cache\r\nx-content-type-options: nosniff\r\n\
+         content-security-policy: {PAGE_POLICY}\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
         PAGE.len()
     )
 }
@@ -35,6 +36,23 @@ fn head_has_no_body() {
     let head = page_head("HTTP/1.1");
     let request = "HEAD / HTTP/1.1\r\nHost: HOST\r\n\r\n";
     answers(&server, request, &head, "");
+}
+
+#[test]
+fn inspector_files() {
+    let server = Server::start(Options::default());
+    for (path, content_type, text) in [
+        ("/inspector.js", "text/javascript; charset=utf-8", INSPECTOR_SCRIPT),
+        ("/inspector.css", "text/css; charset=utf-8", INSPECTOR_STYLE),
+    ] {
+        let head = format!(
+            "HTTP/1.1 200 OK\r\ncontent-type: {content_type}\r\ncache-control: no-cache\r\n\
+             x-content-type-options: nosniff\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+            text.len()
+        );
+        answers(&server, &format!("GET {path} HTTP/1.1\r\nHost: HOST\r\n\r\n"), &head, text);
+        answers(&server, &format!("HEAD {path} HTTP/1.1\r\nHost: HOST\r\n\r\n"), &head, "");
+    }
 }
 
 #[test]

@@ -18,7 +18,7 @@ use tokio::net::TcpListener;
 use tokio::runtime::Builder;
 use tokio::sync::oneshot;
 
-pub use switchboard::http::page::{PAGE, PAGE_POLICY};
+pub use switchboard::http::page::{INSPECTOR_SCRIPT, INSPECTOR_STYLE, PAGE, PAGE_POLICY};
 pub use switchboard::limits;
 pub use switchboard::limits::Limits;
 pub use switchboard::server::shared::Options;
