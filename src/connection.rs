@@ -31,6 +31,7 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::yield_now;
 use tokio::time::{sleep_until, timeout};
 use tungstenite::protocol::frame::coding::{CloseCode, Data};
@@ -67,8 +68,8 @@ enum Seat {
 }
 
 #[derive(Debug)]
-struct Connection<'a> {
-    server: &'a Shared,
+struct Connection {
+    server: Arc<Shared>,
     client: Arc<Client>,
     reader: OwnedReadHalf,
     seat: Seat,
@@ -107,21 +108,23 @@ struct Scratch {
     said: Vec<u8>,
 }
 
-/// Lives a connection's life, from the first byte after the handshake to the end of TCP.
+/// Lives a connection's life, from the first byte after the handshake to the end of TCP. Then the server has its permit
+/// back.
 ///
 /// An idle connection is little more than this future, so it is kept small: it has the connection once (an `async fn` would
-/// keep its arguments twice), and the end of life has a box of its own (2.8 KiB a connection became 1.7).
-pub fn live(upgraded: Upgraded, server: &Shared) -> impl Future<Output = ()> + use<'_> {
+/// keep its arguments, too), and the end of life has a box of its own (2.8 KiB a connection became 1.7).
+pub fn live(server: Arc<Shared>, upgraded: Upgraded, permit: OwnedSemaphorePermit) -> impl Future<Output = ()> {
     let born = Instant::now();
-    let mut connection = Connection::open(upgraded, server, born);
+    let mut connection = Connection::open(server, upgraded, born);
     async move {
         let end = connection.converse().await;
         Box::pin(connection.close(end, born)).await;
+        drop(permit);
     }
 }
 
-impl<'a> Connection<'a> {
-    fn open(upgraded: Upgraded, server: &'a Shared, now: Instant) -> Self {
+impl Connection {
+    fn open(server: Arc<Shared>, upgraded: Upgraded, now: Instant) -> Self {
         let Upgraded { client, socket, early, purpose } = upgraded;
         let (reader, writer) = socket.into_split();
         let seat = match purpose {
@@ -142,9 +145,9 @@ impl<'a> Connection<'a> {
 
     /// The event loop (phase 3), until a closing handshake begins or the socket ends.
     async fn converse(&mut self) -> Option<Ending> {
-        let stop = &self.server.stop;
-        let mut stopping = pin!(stop.told());
-        if stop.is_told() {
+        let server = Arc::clone(&self.server);
+        let mut stopping = pin!(server.stop.told());
+        if server.stop.is_told() {
             self.protocol.close(going_away(), &mut self.own);
         }
         let mut alarm = pin!(sleep_until((Instant::now() + NEVER).into()));

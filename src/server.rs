@@ -147,7 +147,7 @@ async fn serve_http(socket: TcpStream, service: HttpService, permit: OwnedSemaph
             // A copy, or the connection would keep the whole buffer of hyper's.
             let early = parts.read_buf.to_vec();
             let upgraded = Upgraded { client, socket, early, purpose };
-            tokio::spawn(serve_websocket(Arc::clone(&server), upgraded, permit));
+            tokio::spawn(connection::live(Arc::clone(&server), upgraded, permit));
             return;
         }
         (Ok(()), None) => linger(socket, &server.view, &client).await,
@@ -171,22 +171,6 @@ async fn serve_http(socket: TcpStream, service: HttpService, permit: OwnedSemaph
 fn is_timeout(error: &hyper::Error) -> bool {
     let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<io::Error>());
     source.is_some_and(|error| error.kind() == ErrorKind::TimedOut)
-}
-
-/// The part of a connection that is a WebSocket.
-#[expect(
-    clippy::manual_async_fn,
-    reason = "an async fn would keep its arguments twice, for as long as the connection lives"
-)]
-fn serve_websocket(
-    server: Arc<Shared>,
-    upgraded: Upgraded,
-    permit: OwnedSemaphorePermit,
-) -> impl Future<Output = ()> + Send {
-    async move {
-        let _permit = permit;
-        connection::live(upgraded, &server).await;
-    }
 }
 
 /// Closes TCP so that the client sees the response: unread input would turn the close into a reset.
