@@ -16,11 +16,15 @@ pub struct Client {
     name: OnceLock<Name>,
 }
 
-#[derive(Clone, Copy, Debug)]
-enum Name {
-    Chat(i64),
-    Echo,
+#[derive(Debug)]
+struct Name {
+    id: Option<i64>,
+    /// The name, and [`SAYS`]: written once, because every message needs it.
+    says: Box<str>,
 }
+
+/// What comes between a client's name and its words.
+const SAYS: &str = " says: ";
 
 impl Client {
     /// The record of a connection accepted now.
@@ -30,38 +34,32 @@ impl Client {
 
     /// Names the client of `/ws/{client_id}`. The id is a label: two connections may share one.
     pub fn name_chat(&self, client_id: i64) {
-        self.set_name(Name::Chat(client_id));
+        self.set_name(Some(client_id), &format!("Client #{client_id}"));
     }
 
     /// Names the client of `/echo`.
     pub fn name_echo(&self) {
-        self.set_name(Name::Echo);
+        self.set_name(None, "Echo");
     }
 
     /// The first name stays: a connection is upgraded once.
-    fn set_name(&self, name: Name) {
-        let _ = self.name.set(name);
+    fn set_name(&self, id: Option<i64>, name: &str) {
+        let _ = self.name.set(Name { id, says: format!("{name}{SAYS}").into() });
     }
 
     /// The id in the path of `/ws/{client_id}`.
     pub fn id(&self) -> Option<i64> {
-        match self.name.get() {
-            Some(Name::Chat(id)) => Some(*id),
-            _ => None,
-        }
+        self.name.get()?.id
     }
 
     /// The name in the chat, the log and the view: `Client #42` or `Echo`. None before the request.
-    pub fn name(&self) -> Option<String> {
-        self.name.get().map(|name| match name {
-            Name::Chat(id) => format!("Client #{id}"),
-            Name::Echo => "Echo".into(),
-        })
+    pub fn name(&self) -> Option<&str> {
+        self.name.get()?.says.strip_suffix(SAYS)
     }
 
     /// What every member reads before the words of this client: `Client #42 says: `.
-    pub fn says(&self) -> String {
-        self.name().unwrap_or_default() + " says: "
+    pub fn says(&self) -> &str {
+        self.name.get().map_or(SAYS, |name| &name.says)
     }
 }
 
@@ -75,7 +73,7 @@ mod tests {
         assert_eq!((client.name(), client.id()), (None, None));
         client.name_chat(-42);
         client.name_echo();
-        assert_eq!((client.name().as_deref(), client.id()), (Some("Client #-42"), Some(-42)));
+        assert_eq!((client.name(), client.id()), (Some("Client #-42"), Some(-42)));
         assert_eq!(client.says(), "Client #-42 says: ");
     }
 }

@@ -226,12 +226,12 @@ impl Connection {
         server.view.read(client, input, Start::aligned(protocol.is_between_messages()));
         self.bytes_in += input.len() as u64;
         said.clear();
-        // Once per read, however many messages it has.
-        let says = client.says();
         protocol.receive(input, Instant::now(), own, |message, own| {
             *messages += 1;
             match (&seat, message) {
-                (Seat::Room(_), Incoming::Text(text)) => encode(Data::Text, &[says.as_bytes(), text.as_bytes()], said),
+                (Seat::Room(_), Incoming::Text(text)) => {
+                    encode(Data::Text, &[client.says().as_bytes(), text.as_bytes()], said)
+                }
                 (Seat::Alone(_), Incoming::Text(text)) => encode(Data::Text, &[text.as_bytes()], own),
                 (Seat::Alone(_), Incoming::Binary(bytes)) => encode(Data::Binary, &[bytes], own),
                 (Seat::Room(_), Incoming::Binary(_)) => {

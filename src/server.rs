@@ -46,15 +46,9 @@ pub async fn serve(
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
     let options = Options { threads: options.threads.max(1), ..options };
-    let (view, told) = View::new();
+    let view = View::new(audience::start, options.admission.clone());
     let server = Arc::new(Shared::new(&options, view.clone()));
-    let mut watching = Vec::new();
-    if options.lifecycle || options.explain {
-        watching.push(audience::start(view.clone(), told, options.admission)?);
-    }
-    if options.explain {
-        watching.push(explain::start(&view)?);
-    }
+    let terminal = options.explain.then(|| explain::start(&view)).transpose()?;
     let threads = Threads::start(&server.room, options.threads)?;
     let accepting: Vec<_> = listeners
         .into_iter()
@@ -73,8 +67,8 @@ pub async fn serve(
     }
     view.end();
     threads.end();
-    if watching.into_iter().any(|thread| thread.join().is_err()) {
-        warn!("a thread of the view panicked");
+    if terminal.is_some_and(|terminal| terminal.join().is_err()) {
+        warn!("the thread of --explain panicked");
     }
     Ok(())
 }

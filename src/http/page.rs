@@ -104,7 +104,7 @@ mod tests {
     fn broadcast(client_id: i64, message: &str) -> String {
         let client = Client::new(1, 0);
         client.name_chat(client_id);
-        client.says() + message
+        client.says().to_owned() + message
     }
 
     #[test]

@@ -1,6 +1,7 @@
 use super::*;
 use crate::frame::encode;
 use crate::frame::length_on_wire;
+use crate::http::admission::Admission;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use std::collections::HashMap;
@@ -36,7 +37,7 @@ fn run<T>(future: impl Future<Output = T>) -> T {
 }
 
 fn new_room(parts: usize, max_backlog: usize) -> Arc<Room> {
-    Room::new(parts, max_backlog, View::new().0)
+    Room::new(parts, max_backlog, View::new(|_, _, _| (), Admission::default()))
 }
 
 fn join(room: &Arc<Room>, part: usize, number: u64) -> Member {

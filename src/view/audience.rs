@@ -7,20 +7,19 @@ use super::hooks::{Record, Shown, Told, View, Viewer};
 use super::step::{Event, Step};
 use crate::client::Client;
 use crate::http::admission::Admission;
-use std::io;
+use log::warn;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, OnceLock};
-use std::thread::{Builder, JoinHandle};
+use std::thread::Builder;
 use std::time::{Duration, Instant};
 
-/// Starts the thread. It ends after [`View::end`].
-///
-/// # Errors
-/// The thread can't be started.
-pub fn start(view: View, told: Receiver<Told>, admission: Admission) -> io::Result<JoinHandle<()>> {
+/// Starts the thread. It ends after [`View::end`]. If it can't be started, every watch ends at once.
+pub fn start(view: View, told: Receiver<Told>, admission: Admission) {
     let dissector = Dissector::new(view.clone(), admission);
     let audience = Audience { view, dissector, seats: Vec::new(), steps: 0, missed: 0 };
-    Builder::new().name("view".into()).spawn(move || audience.run(&told))
+    if let Err(error) = Builder::new().name("view".into()).spawn(move || audience.run(&told)) {
+        warn!("nothing can be watched: {error}");
+    }
 }
 
 struct Audience {

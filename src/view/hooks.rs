@@ -5,11 +5,12 @@
 
 use super::step::Step;
 use crate::client::Client;
+use crate::http::admission::Admission;
 use crate::limits::{FRAME_STEPS_PER_SECOND, MOST_VIEWERS, RECORD_UNIT, STEPS_PER_SECOND, VIEWER_QUEUE};
 use bytes::Bytes;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc as queue;
 
@@ -139,18 +140,34 @@ struct Inner {
     /// Records and steps left out so far.
     missed: AtomicU64,
     thread: Sender<Told>,
+    /// The thread, before the first viewer starts it: without it the process may have just one thread, in which
+    /// allocations and system calls cost less.
+    unstarted: Mutex<Option<Unstarted>>,
+}
+
+/// A thread to start, and what it is given.
+#[derive(Debug)]
+struct Unstarted {
+    start: fn(View, Receiver<Told>, Admission),
+    told: Receiver<Told>,
+    admission: Admission,
 }
 
 /// The steps of each second that frames can't use up: they come in floods.
 const RESERVED: i64 = (STEPS_PER_SECOND - FRAME_STEPS_PER_SECOND) as i64;
 
 impl View {
-    /// A view without viewers, and what its thread receives.
-    pub fn new() -> (Self, Receiver<Told>) {
+    /// A view without viewers. `start` starts its thread, which judges requests by `admission` as the server does.
+    pub fn new(start: fn(Self, Receiver<Told>, Admission), admission: Admission) -> Self {
         let (thread, told) = mpsc::channel();
-        let (watching, viewers, missed) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicU64::new(0));
-        let room = AtomicI64::new(STEPS_PER_SECOND.into());
-        (Self(Arc::new(Inner { watching, viewers, room, missed, thread })), told)
+        Self(Arc::new(Inner {
+            watching: AtomicUsize::new(0),
+            viewers: AtomicUsize::new(0),
+            room: AtomicI64::new(STEPS_PER_SECOND.into()),
+            missed: AtomicU64::new(0),
+            thread,
+            unstarted: Mutex::new(Some(Unstarted { start, told, admission })),
+        }))
     }
 
     /// Whether anybody watches.
@@ -172,10 +189,17 @@ impl View {
             self.0.viewers.fetch_sub(viewers, Relaxed);
             return None;
         }
+        if let Some(Unstarted { start, told, admission }) = self.take_unstarted() {
+            start(self.clone(), told, admission);
+        }
         self.0.watching.fetch_add(1, Relaxed);
         // An error means that the thread has ended; then the queue ends too.
         let _ = self.0.thread.send(Told::Viewer(Viewer { number, queue }, present));
         Some(Watch { view: self.clone(), viewers, shown })
+    }
+
+    fn take_unstarted(&self) -> Option<Unstarted> {
+        self.0.unstarted.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// Releases all viewers, and ends the thread.

@@ -87,7 +87,7 @@ pub struct Step {
 
 impl Step {
     /// The name of the client. None before its request.
-    pub fn name(&self) -> Option<String> {
+    pub fn name(&self) -> Option<&str> {
         self.client.name().filter(|_| self.named)
     }
 
