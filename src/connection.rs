@@ -1,12 +1,12 @@
-//! 6. One connection's life (phases 3 and 4): from the socket to the protocol to the room, and back.
+//! 6. One WebSocket connection (phases 3 and 4): its socket, its protocol, and the room.
 //!
-//! In the RFC: the connection is OPEN from the 101 on (RFC 6455 4.1), CLOSING from the first Close frame on (7.1.3), CLOSED at
-//! the end of TCP (7.1.4).
+//! In the RFC: the connection is OPEN after the 101 (RFC 6455 4.1), CLOSING after the first Close frame (7.1.3), and CLOSED
+//! once TCP is closed (7.1.4).
 //!
 //! A connection is one task. Its event loop (`Connection::converse`) reads the socket, hands the bytes to the protocol, and
-//! the messages to the room. However that ends, the connection leaves the room and finishes the closing handshake
-//! (`Connection::close`): the server closes TCP first (RFC 6455 7.1.1), and reads to the end, so that no reset overtakes its
-//! Close frame.
+//! the messages to the room. When the loop ends, the connection leaves the room and, unless its socket failed or the client
+//! went silent, finishes the closing handshake (`Connection::close`): the server closes TCP first (RFC 6455 7.1.1), and reads
+//! to the end, so that no reset overtakes its Close frame.
 
 pub mod ending;
 mod farewell;
@@ -36,29 +36,29 @@ use tokio::task::yield_now;
 use tokio::time::{sleep_until, timeout};
 use tungstenite::protocol::frame::coding::{CloseCode, Data};
 
-/// What a connection is upgraded for.
+/// The endpoint that a connection is upgraded for.
 #[derive(Debug)]
 pub enum Purpose {
-    /// `/ws/{client_id}`: the chat. The place in the room is taken before the 101.
+    /// `/ws/{client_id}`: the chat. The connection joins the room before the 101 is written.
     Chat(Member),
-    /// `/echo`: every message goes straight back.
+    /// `/echo`: every message goes back to the client.
     Echo,
 }
 
 /// A connection that has just been upgraded.
 #[derive(Debug)]
 pub struct Upgraded {
-    /// Its record.
+    /// The record of the connection.
     pub client: Arc<Client>,
-    /// Its socket.
+    /// The socket, out of hyper.
     pub socket: TcpStream,
     /// Bytes that arrived after the request in the same packets.
     pub early: Vec<u8>,
-    /// What it is upgraded for.
+    /// The endpoint.
     pub purpose: Purpose,
 }
 
-/// Where a connection's frames go, and what writes them.
+/// What writes a connection's frames.
 #[derive(Debug)]
 enum Seat {
     /// In the room: its turns write what is said there.
@@ -81,7 +81,7 @@ struct Connection {
     bytes_in: u64,
 }
 
-/// What woke a connection.
+/// The reason that a connection's task woke.
 enum Wake {
     /// This many bytes were read and processed.
     Read(usize),
@@ -95,11 +95,11 @@ fn going_away() -> Failure {
     Failure::new(CloseCode::Away, "the server is going away")
 }
 
-/// Longer than any connection lives.
+/// Far enough away that a timer does not fire.
 const NEVER: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 thread_local! {
-    /// The buffers of one poll. All connections of a thread share them, so an idle connection has none.
+    /// Scratch buffers, shared by all connections of a thread, so that an idle connection owns none.
     static SCRATCH: RefCell<Scratch> = RefCell::new(Scratch { read: vec![0; READ_SIZE], said: Vec::new() });
 }
 
@@ -108,12 +108,11 @@ struct Scratch {
     said: Vec<u8>,
 }
 
-/// Lives a connection's life, from the first byte after the handshake to the end of TCP. Then the server has its permit
-/// back.
+/// Runs a connection, from the first byte after the handshake until TCP is closed. Then releases the permit.
 ///
-/// An idle connection is little more than this future, so it is kept small: it has the connection once (an `async fn` would
-/// keep its arguments, too), and the end of life has a box of its own (2.8 KiB a connection became 1.7).
-pub fn live(server: Arc<Shared>, upgraded: Upgraded, permit: OwnedSemaphorePermit) -> impl Future<Output = ()> {
+/// An idle connection is little more than this future, so it is kept small. An `async fn` would store its arguments besides
+/// the connection. `close` is boxed, so that its state does not enlarge the future.
+pub fn run(server: Arc<Shared>, upgraded: Upgraded, permit: OwnedSemaphorePermit) -> impl Future<Output = ()> {
     let born = Instant::now();
     let mut connection = Connection::open(server, upgraded, born);
     async move {
@@ -143,7 +142,7 @@ impl Connection {
         connection
     }
 
-    /// The event loop (phase 3), until a closing handshake begins or the socket ends.
+    /// The event loop (phase 3), until a closing handshake begins or the connection fails.
     async fn converse(&mut self) -> Option<Ending> {
         let server = Arc::clone(&self.server);
         let mut stopping = pin!(server.stop.told());
@@ -152,7 +151,8 @@ impl Connection {
         }
         let mut alarm = pin!(sleep_until((Instant::now() + NEVER).into()));
         while self.protocol.closing().is_none() {
-            // Every byte read defers the deadline. The alarm is reset only when it has fired, or would fire too late.
+            // Most reads defer the deadline. Rather than reset the alarm each time, reset it only when it has fired, or would
+            // fire too late.
             let deadline = self.protocol.deadline().map(Into::into);
             if let Some(deadline) = deadline.filter(|deadline| alarm.is_elapsed() || *deadline < alarm.deadline()) {
                 alarm.as_mut().reset(deadline);
@@ -167,7 +167,7 @@ impl Connection {
                 stopping.as_mut().poll(context).map(|()| Wake::Stopping)
             });
             match wake.await {
-                // There may be more to read: the others' turn first.
+                // More input may be waiting. Let other tasks run first.
                 Wake::Read(READ_SIZE) => yield_now().await,
                 Wake::Read(_) => {}
                 Wake::EndOfStream => return Some(Ending::EndOfStream),
@@ -184,7 +184,7 @@ impl Connection {
         None
     }
 
-    /// Writes what this task has to write, then reads once.
+    /// Writes pending output, then reads once.
     fn poll_socket(&mut self, context: &mut Context<'_>) -> Poll<Wake> {
         if let Poll::Ready(Err(cut)) = self.poll_send(context) {
             return Poll::Ready(Wake::Cut(cut));
@@ -210,7 +210,7 @@ impl Connection {
         }
     }
 
-    /// Reads once, and processes all of it.
+    /// Reads once, and processes the input.
     fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
         SCRATCH.with_borrow_mut(|scratch| {
             let mut read = ReadBuf::new(&mut scratch.read);
@@ -220,7 +220,7 @@ impl Connection {
         })
     }
 
-    /// Hands input to the protocol. A text for the room goes to everyone, an echo straight back.
+    /// Hands input to the protocol. A text in the chat goes to everyone, an echo back to the client.
     fn receive(&mut self, input: &[u8], said: &mut Vec<u8>) {
         let Self { server, client, seat, protocol, own, messages, .. } = self;
         server.view.read(client, input, Start::aligned(protocol.is_between_messages()));
@@ -245,10 +245,10 @@ impl Connection {
         }
     }
 
-    /// Leaves the room, and ends the connection in order (phase 4).
+    /// Leaves the room, and closes the connection cleanly (phase 4).
     async fn close(mut self, end: Option<Ending>, born: Instant) {
         if let Some(Ending::EndOfStream) = end {
-            // The client may have ended its own side only, and still read.
+            // The client may have half-closed, and may still be reading.
             let reason = "end of stream without a Close frame, RFC 6455 7.1.4";
             self.protocol.fail(Failure::new(CloseCode::Protocol, reason), &mut self.own);
         }
@@ -263,11 +263,11 @@ impl Connection {
             let (view, client) = (&server.view, &client);
             let farewell = Farewell { reader, writer, own: &mut own, protocol: &mut protocol, view, client };
             if timeout(CLOSE_DEADLINE, farewell.finish()).await.is_err() {
-                // The socket is dropped, with all that is still on the way.
+                // Dropping the socket discards unsent data.
                 view.shutdown(client);
             }
         }
-        let closing = || protocol.closing().expect("the loop ends with a Close or with an end").clone();
+        let closing = || protocol.closing().expect("converse returns None only after a Close has begun").clone();
         let ending = end.unwrap_or_else(|| Ending::Closed(closing()));
         let (lasted, bytes_out) = (born.elapsed(), left.bytes + own.written());
         server.view.ended(&client, Some(Life { messages, bytes_in, bytes_out, lasted }));

@@ -1,19 +1,20 @@
 //! 7. The room: the mutex-guarded connection list, and the broadcast.
 //!
-//! The RFC describes two peers and how one sends to the other (RFC 6455 6.1). The chat among many is ours.
+//! The RFC covers two peers only (RFC 6455 6.1); the room is specific to this server.
 //!
-//! The room is a stream of bytes: the frames that were broadcast, one after the other. Server frames are not masked, so they
-//! are the same for everyone. A member has a *place* in the stream: the next byte that it gets.
+//! The room is a byte stream of all broadcast frames. Server frames are not masked, so they are the same for everyone. A
+//! member has a *place* in the stream: the next byte that it receives.
 //!
-//! - **Speaking** appends to the pending bytes, under a mutex. That decides the order for everyone.
-//! - A **turn** takes the pending bytes and writes them to each member's socket, once (`Room::turn`). It runs once every
-//!   readable socket has been read, so one write carries many messages.
+//! - `speak` appends frames to the pending bytes, under a mutex. This fixes their order for everyone.
+//! - A **turn** writes the pending bytes to each member's socket, once (`Room::turn`). It runs after the ready connections
+//!   have read their input, so one write carries many messages; it runs early when [`MAX_PENDING`] bytes are pending, or when
+//!   a member leaves.
 //! - A member whose socket is full keeps its place. Its own task continues from there ([`Member::poll_send`]). The **log**
-//!   has the bytes from the slowest place to the end, once for all members.
-//! - Each thread has a **part** of the list, with a log of its own, so that no turn waits for another thread.
+//!   keeps the batches that some member has not fully received, once for all members.
+//! - Each thread has a **part** of the list, with a log of its own, so that threads rarely wait for each other.
 //!
-//! The rules: nothing is awaited under a lock; the list is locked before the pending bytes, never the other way round; a
-//! member's own frames are written between two frames of the room, never inside one.
+//! Invariants: no await under a lock; a list is locked before the pending bytes, never after; a member's own frames are
+//! written between two frames of the room, never inside one.
 
 mod log;
 mod place;
@@ -32,7 +33,7 @@ use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::Notify;
 use tokio::task::yield_now;
 
-/// All members, and what is said among them.
+/// The members, and the frames broadcast among them.
 #[derive(Debug)]
 pub struct Room {
     pending: Mutex<Pending>,
@@ -41,12 +42,12 @@ pub struct Room {
     view: View,
 }
 
-/// What was said since the last turn.
+/// The frames broadcast since the last turn.
 #[derive(Debug)]
 struct Pending {
-    /// The place after the last byte.
+    /// The place just after the last pending byte.
     end: u64,
-    /// The bytes before `end`, once per part.
+    /// The bytes before `end`, one copy per part.
     bytes: Box<[Vec<u8>]>,
 }
 
@@ -66,14 +67,14 @@ struct List {
     spare: Vec<u8>,
 }
 
-/// A connection's membership in the room. Dropping it gives the place back, whatever ended the connection.
+/// A connection's membership in the room. Dropping it removes the connection from the room.
 #[derive(Debug)]
 pub struct Member {
     room: Arc<Room>,
     client: Arc<Client>,
 }
 
-/// Why a member gets no more.
+/// The reason that the room no longer sends to a member.
 #[derive(Debug)]
 pub enum Cut {
     /// It is too far behind, by this many bytes.
@@ -82,7 +83,7 @@ pub enum Cut {
     Lost(io::ErrorKind),
 }
 
-/// Locks, even if a thread has panicked while it held the lock: the other members go on.
+/// Locks a mutex, even if a thread panicked while it held it: one panic does not stop the room.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -98,12 +99,12 @@ impl Room {
         })
     }
 
-    /// Members, of all parts.
+    /// Returns the number of members.
     pub fn members(&self) -> usize {
         self.parts.iter().map(|part| lock(&part.list).members.len()).sum()
     }
 
-    /// The members' connections, in the order of their numbers.
+    /// Returns the members' connections, ordered by number.
     pub fn clients(&self) -> Vec<Arc<Client>> {
         let of_part = |part: &Part| lock(&part.list).members.values().map(|place| Arc::clone(&place.client)).collect();
         let mut clients: Vec<_> = self.parts.iter().flat_map::<Vec<_>, _>(of_part).collect();
@@ -111,8 +112,8 @@ impl Room {
         clients
     }
 
-    /// Takes a place for a connection. The member receives all that is said from now on, also what is said before it has its
-    /// socket.
+    /// Adds a connection. It receives all frames broadcast from now on, including those broadcast before
+    /// [`open`](Member::open).
     pub fn join(self: &Arc<Self>, client: &Arc<Client>) -> Member {
         let mut list = lock(&self.parts[client.part].list);
         let place = Place::new(Arc::clone(client), lock(&self.pending).end);
@@ -120,7 +121,7 @@ impl Room {
         Member { room: Arc::clone(self), client: Arc::clone(client) }
     }
 
-    /// Appends whole frames to what is pending for each part.
+    /// Appends whole frames to the pending bytes of each part. If that is enough for a turn, runs one in every part.
     fn speak(&self, frames: &[u8]) {
         let mut pending = lock(&self.pending);
         pending.end += frames.len() as u64;
@@ -134,16 +135,16 @@ impl Room {
         }
         drop(pending);
         if full {
-            // Enough for one turn: it runs now, in every part. So a speaker that is faster than the turns waits for them.
+            // The sender runs the turns itself, so it can't be faster than they are.
             (0..self.parts.len()).for_each(|part| self.turn(part));
         }
     }
 
-    /// Serves one part: a turn whenever something was said. It never returns.
+    /// Runs a turn of one part whenever frames are pending. Never returns.
     pub async fn take_turns(&self, part: usize) {
         loop {
             self.parts[part].said.notified().await;
-            // Let every connection that has input read it first; then one write carries all of it.
+            // Let the other ready connections read first, so that one write carries all their messages.
             yield_now().await;
             self.turn(part);
         }
@@ -162,7 +163,7 @@ impl Room {
         list.spare = batch;
     }
 
-    /// Members, and those of them that have yet to take what earlier turns brought.
+    /// Returns the number of members, and how many of them are behind.
     fn counts(&self) -> (usize, usize) {
         let behind = |part: &Part| lock(&part.list).members.values().filter(|place| place.is_behind()).count();
         (self.members(), self.parts.iter().map(behind).sum())
@@ -189,7 +190,7 @@ impl List {
         }
     }
 
-    /// Drops from the log what every member has, after one caught up or left.
+    /// Drops the batches that no member needs.
     fn trim(&mut self) {
         if !self.log.bytes.is_empty() {
             let needed = self.members.values().map(|member| member.needs(self.log.end)).min();
@@ -203,7 +204,7 @@ impl Member {
         lock(&self.room.parts[self.client.part].list)
     }
 
-    /// Says something to all members. `frames` are whole frames, one after the other.
+    /// Broadcasts whole frames to all members.
     pub fn broadcast(&self, frames: &[u8]) {
         if !frames.is_empty() {
             self.room.view.broadcast(&self.client, frames.len(), || self.room.counts());
@@ -211,7 +212,7 @@ impl Member {
         }
     }
 
-    /// Gives the member its socket, after the 101 was written.
+    /// Hands the member its socket, once the 101 is written.
     pub fn open(&self, socket: OwnedWriteHalf) {
         if let Some(place) = self.list().members.get_mut(&self.client.number) {
             place.open(socket);
@@ -219,8 +220,8 @@ impl Member {
         self.room.view.joined(&self.client, || self.room.members());
     }
 
-    /// Writes what the turn did not: the bytes that the member is behind, and `own` frames between two frames of the room.
-    /// Ready when nothing is left; from then on the turn writes.
+    /// Writes the bytes that the member is behind, and its `own` frames at the next frame boundary. Ready when nothing is left;
+    /// from then on the turn writes to this member.
     ///
     /// # Errors
     /// The member is too slow, or its socket is lost.
@@ -245,7 +246,7 @@ impl Member {
         Poll::Ready(Ok(()))
     }
 
-    /// Leaves the room, after a last turn for all that was said so far.
+    /// Leaves the room, after a last turn.
     pub fn leave(self) -> Left {
         self.room.turn(self.client.part);
         let left = self.take_out();
@@ -269,7 +270,7 @@ pub struct Left {
     pub socket: Option<OwnedWriteHalf>,
     /// The rest of a frame whose beginning is on the wire: to be written before anything else.
     pub rest: Output,
-    /// Bytes of the room that it was given.
+    /// Bytes of the room that were sent to it.
     pub bytes: u64,
 }
 

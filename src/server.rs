@@ -5,7 +5,7 @@
 //!
 //! A connection carries one request: for the page, for something that is refused, or for an upgrade. hyper reads the request
 //! and writes the response. After a 101 the socket comes back out of hyper, with the bytes that hyper read too far, and goes
-//! to [`connection::live`] in a task of its own.
+//! to [`connection::run`] in a task of its own.
 
 pub mod shared;
 pub mod stop;
@@ -141,7 +141,7 @@ async fn serve_http(socket: TcpStream, service: HttpService, permit: OwnedSemaph
             // A copy, or the connection would keep the whole buffer of hyper's.
             let early = parts.read_buf.to_vec();
             let upgraded = Upgraded { client, socket, early, purpose };
-            tokio::spawn(connection::live(Arc::clone(&server), upgraded, permit));
+            tokio::spawn(connection::run(Arc::clone(&server), upgraded, permit));
             return;
         }
         (Ok(()), None) => linger(socket, &server.view, &client).await,

@@ -1,4 +1,4 @@
-//! The end of a connection: its last frames, and who closes TCP.
+//! The end of a connection: its last frames, the client's Close, and the close of TCP.
 
 use super::SCRATCH;
 use crate::client::Client;
@@ -14,7 +14,7 @@ use std::time::Instant;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
-/// The end of a connection that has left the room: its last frames, the client's Close, the end of TCP.
+/// A connection that has left the room.
 pub(super) struct Farewell<'a> {
     pub reader: OwnedReadHalf,
     pub writer: OwnedWriteHalf,
@@ -25,9 +25,9 @@ pub(super) struct Farewell<'a> {
 }
 
 impl Farewell<'_> {
-    /// Ends the connection in order, as far as the client takes part.
+    /// Writes the last frames, waits for the client's Close, and closes TCP first (RFC 6455 7.1.1).
     pub(super) async fn finish(mut self) -> io::Result<()> {
-        // It reads while it writes: the client may be unable to read before it has written.
+        // Read while writing: the client may have to write before it can read.
         let mut ended = false;
         poll_fn(|context| self.poll_closed(context, &mut ended)).await?;
         self.view.shutdown(self.client);

@@ -68,7 +68,7 @@ impl Audience {
     }
 
     fn begin_second(&mut self) {
-        self.view.renew_room();
+        self.view.renew_budget();
         self.dissector.forget_ended();
         self.seats.retain(|seat| !seat.viewer.queue.is_closed());
         self.report_missed(self.view.missed());

@@ -1,7 +1,7 @@
-//! The dissector: from the records of a connection to its steps.
+//! The dissector turns the records of a connection into steps.
 //!
-//! It keeps for each connection what it needs to make sense of the next bytes. Where bytes were left out, or the watch began in
-//! the middle, it shows nothing of a direction until a record begins with a frame.
+//! It keeps the state of each connection that it needs to parse the next bytes. After a gap, or if the watch began in the
+//! middle, it ignores a direction until a record starts at a frame boundary.
 
 use super::frame::{FrameCollector, FrameView};
 use super::head::{head_length, parse_request, status};
@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
-/// All connections of which something is known.
+/// The state of all observed connections.
 #[derive(Debug)]
 pub struct Dissector {
     view: View,
@@ -25,28 +25,28 @@ pub struct Dissector {
     connections: BTreeMap<u64, Connection>,
 }
 
-/// What is known of one connection.
+/// The state of one observed connection.
 #[derive(Debug, Default)]
 struct Connection {
-    /// To notice that it is over, should the record of its end be left out.
+    /// Detects that the connection is over, in case the record of its end was dropped.
     client: Weak<Client>,
-    /// While it speaks HTTP, and was seen from the start.
+    /// The HTTP exchange, if observed from the start.
     exchange: Option<Exchange>,
     incoming: Direction,
     outgoing: Direction,
-    /// Of the unfinished message: fragments, and bytes of payload.
+    /// Fragments and payload bytes of the unfinished message.
     fragments: (u64, u64),
     /// When the server's last Ping was written.
     pinged: Option<Instant>,
-    /// Close frames seen.
+    /// Close frames observed.
     closes: u32,
-    /// Which side ended TCP first.
+    /// The side that closed TCP first.
     first_end: Option<Side>,
-    /// The count of missed records when the last record came.
+    /// [`Record::missed`] of the last record.
     missed: u64,
 }
 
-/// The heads of a request and its response, as far as they have come.
+/// The heads of a request and its response, so far.
 #[derive(Debug, Default)]
 struct Exchange {
     request: Vec<u8>,
@@ -59,7 +59,7 @@ struct Exchange {
 #[derive(Debug, Default)]
 struct Direction {
     collector: FrameCollector,
-    /// Whether the collector knows where the next byte belongs.
+    /// Whether the collector is at a known position in the frame stream.
     in_step: bool,
 }
 
@@ -77,12 +77,12 @@ impl Direction {
 }
 
 impl Dissector {
-    /// A dissector that knows no connection. `admission` is the server's.
+    /// A dissector without connections. `admission` is the server's.
     pub fn new(view: View, admission: Admission) -> Self {
         Self { view, admission, connections: BTreeMap::new() }
     }
 
-    /// Forgets all connections: nobody has watched for a while.
+    /// Forgets all connections. Call this when watching resumes.
     pub fn forget_all(&mut self) {
         self.connections.clear();
     }
@@ -92,7 +92,7 @@ impl Dissector {
         self.connections.retain(|_, connection| connection.client.strong_count() > 0);
     }
 
-    /// Derives the steps of a record, and shows each.
+    /// Derives the steps of a record, and shows those that the budget allows.
     pub fn take(&mut self, record: &Record, show: &mut dyn FnMut(Event)) {
         let number = record.client.number;
         let connection = self.connections.entry(number).or_insert_with(|| Connection {
@@ -138,34 +138,34 @@ impl Dissector {
 struct Steps<'a> {
     view: &'a View,
     admission: &'a Admission,
-    /// Whether the record has room for one step more: the hook took room for the first.
+    /// Whether the record's first step, which the hook has paid for, is still unused.
     paid: bool,
     show: &'a mut dyn FnMut(Event),
 }
 
 impl Steps<'_> {
-    /// Takes the room for a step, if this second has it.
-    fn take_room(&mut self, is_frame: bool) -> bool {
-        std::mem::take(&mut self.paid) || self.view.take_room(is_frame)
+    /// Charges a step to the budget. Returns false if there is none left.
+    fn take_budget(&mut self, is_frame: bool) -> bool {
+        std::mem::take(&mut self.paid) || self.view.take_budget(is_frame)
     }
 
-    /// Shows a step if there is room for it.
+    /// Shows a step if the budget allows.
     fn show(&mut self, event: impl FnOnce() -> Event) {
-        if self.take_room(false) {
+        if self.take_budget(false) {
             (self.show)(event());
         }
     }
 
-    /// Shows a step that comes with a frame, if there is room for it.
+    /// Shows a step that comes with a frame, if the budget allows.
     fn show_frame(&mut self, event: impl FnOnce() -> Event) {
-        if self.take_room(true) {
+        if self.take_budget(true) {
             (self.show)(event());
         }
     }
 }
 
 impl Connection {
-    /// Bytes were left out: what is half read makes no sense any more.
+    /// Discards partial state, because bytes are missing.
     fn lose(&mut self) {
         self.exchange = None;
         self.incoming.lose();
@@ -218,7 +218,7 @@ impl Connection {
         while self.incoming.in_step {
             let Some((frame, rest)) = self.incoming.collector.next(bytes) else { return };
             bytes = rest;
-            if !steps.take_room(true) {
+            if !steps.take_budget(true) {
                 self.incoming.lose();
                 return;
             }
@@ -226,7 +226,7 @@ impl Connection {
         }
     }
 
-    /// A frame from the client, and what it means.
+    /// Shows a client's frame and the steps that it implies.
     fn show_input(&mut self, frame: &FrameView, at: Instant, steps: &mut Steps<'_>) {
         let header = frame.parsed();
         (steps.show)(Event::frame_in(frame.clone()));
@@ -255,7 +255,7 @@ impl Connection {
         while self.outgoing.in_step {
             let Some((frame, rest)) = self.outgoing.collector.next(bytes) else { return };
             bytes = rest;
-            if !steps.take_room(true) {
+            if !steps.take_budget(true) {
                 self.outgoing.lose();
                 return;
             }
@@ -263,11 +263,11 @@ impl Connection {
         }
     }
 
-    /// A frame from the server, and what it means.
+    /// Shows a server's frame and the steps that it implies.
     fn show_output(&mut self, frame: &FrameView, at: Instant, steps: &mut Steps<'_>) {
         let show = |steps: &mut Steps<'_>| (steps.show)(Event::frame_out(frame.clone()));
         match frame.parsed().opcode {
-            // The server's own Close is a decision first and a frame then, the answer to the client's is the reverse.
+            // If the server closes first, show its decision before the frame. If it answers, show the frame first.
             8 if self.closes == 0 => {
                 self.show_close(Side::Server, frame, steps);
                 show(steps);
@@ -300,8 +300,8 @@ impl Connection {
     }
 }
 
-/// The checks of an opening handshake and the computation of its accept value, as the server made them before it answered
-/// with this status. Where it answered for another reason, it made none.
+/// Repeats the checks of an opening handshake and the computation of its accept value, and shows them if they lead to the
+/// status that the server answered with. If not, it refused the request for another reason, before any check.
 fn show_handshake(head: &Head, answered: u16, steps: &mut Steps<'_>) {
     if !matches!(route(head.uri.path()), Ok(Route::Chat(_) | Route::Echo)) {
         return;

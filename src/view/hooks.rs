@@ -1,7 +1,7 @@
-//! The hooks: what the main path sees of the view.
+//! The hooks that the main path calls to report events to the view.
 //!
-//! The rules: without a viewer, a hook costs one load of a flag; a hook never waits; what a second has no room for is left
-//! out and counted.
+//! The rules: without a viewer, a hook costs one atomic load; a hook never waits for a viewer; events above the budget of a
+//! second are dropped and counted.
 
 use super::step::Step;
 use crate::client::Client;
@@ -14,51 +14,51 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc as queue;
 
-/// One thing that happened to one connection.
+/// An event of one connection.
 #[derive(Debug)]
 pub struct Record {
     /// The connection.
     pub client: Arc<Client>,
-    /// Whether the client had a name by then.
+    /// Whether the client had a name at that time.
     pub named: bool,
     /// When it happened.
     pub at: Instant,
-    /// Records and steps left out before it, of all connections.
+    /// The number of dropped records and steps so far, of all connections.
     pub missed: u64,
     /// What happened.
     pub what: What,
 }
 
-/// What happened to a connection.
+/// The kinds of events.
 #[derive(Debug)]
 pub enum What {
     /// TCP was accepted.
     Accepted,
-    /// Bytes of HTTP were read. None at all: the client ended its side of TCP.
+    /// Bytes of HTTP were read. Empty: the client half-closed.
     HeadRead(Bytes),
     /// Bytes of HTTP were written.
     HeadWritten(Bytes),
-    /// Bytes of frames were read. None at all: the client ended its side of TCP.
+    /// Bytes of frames were read. Empty: the client half-closed.
     Read(Bytes, Start),
     /// Bytes of frames were written.
     Written(Bytes, Start),
-    /// The server ended its side of TCP.
+    /// The server half-closed.
     Shutdown,
-    /// The connection has its place in the room.
+    /// The connection joined the room.
     Joined {
-        /// Members now.
+        /// Members, this one included.
         members: usize,
     },
-    /// The client said something to the room.
+    /// A message of the client was broadcast.
     Broadcast {
         /// Bytes for each member.
         bytes: usize,
-        /// Members now.
+        /// Members that receive it.
         members: usize,
-        /// Members that have yet to take earlier bytes.
+        /// Members that are behind.
         behind: usize,
     },
-    /// The connection gave its place back.
+    /// The connection left the room.
     Left {
         /// Members that remain.
         members: usize,
@@ -67,23 +67,23 @@ pub enum What {
     Ended(Option<Life>),
 }
 
-/// Where the first byte of a record is.
+/// Whether a record begins at a frame boundary.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Start {
-    /// It is the first of a frame, and the frame does not continue a message.
+    /// At the first byte of a frame that is not a continuation.
     Aligned,
-    /// Unknown.
+    /// Anywhere, perhaps inside a frame.
     Anywhere,
 }
 
 impl Start {
-    /// Aligned if so.
+    /// `Aligned` if true, `Anywhere` if false.
     pub fn aligned(aligned: bool) -> Self {
         if aligned { Self::Aligned } else { Self::Anywhere }
     }
 }
 
-/// What a WebSocket did in its life.
+/// The totals of one WebSocket connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Life {
     /// Messages that the client sent.
@@ -96,18 +96,18 @@ pub struct Life {
     pub lasted: Duration,
 }
 
-/// What the view's thread receives.
+/// A message to the view's thread.
 #[derive(Debug)]
 pub enum Told {
     /// Something happened.
     Record(Record),
-    /// A viewer arrived. It is first told who is in the room.
+    /// A viewer arrived, and these are the members of the room.
     Viewer(Viewer, Vec<Arc<Client>>),
-    /// The server stops: all viewers are to be released.
+    /// The server is stopping: disconnect all viewers.
     End,
 }
 
-/// What a viewer receives.
+/// An item in a viewer's queue.
 #[derive(Clone, Debug)]
 pub enum Shown {
     /// A step.
@@ -119,13 +119,13 @@ pub enum Shown {
 /// A viewer, as the view's thread knows it.
 #[derive(Debug)]
 pub struct Viewer {
-    /// The number of its own connection, whose steps it is not shown. None for the terminal.
+    /// The number of its own connection, whose steps it does not receive. None for the terminal.
     pub number: Option<u64>,
     /// Its queue.
     pub queue: queue::Sender<Shown>,
 }
 
-/// The hooks. Clones are one and the same view.
+/// The hooks. Clones share state.
 #[derive(Clone, Debug)]
 pub struct View(Arc<Inner>);
 
@@ -135,13 +135,13 @@ struct Inner {
     watching: AtomicUsize,
     /// The viewers of `GET /lifecycle`.
     viewers: AtomicUsize,
-    /// Steps that the current second has room for.
-    room: AtomicI64,
-    /// Records and steps left out so far.
+    /// Steps left in the budget of this second.
+    budget: AtomicI64,
+    /// Dropped records and steps so far.
     missed: AtomicU64,
     thread: Sender<Told>,
-    /// The thread, before the first viewer starts it: without it the process may have just one thread, in which
-    /// allocations and system calls cost less.
+    /// The thread's arguments, until the first viewer starts it. Starting it lazily keeps a process with one thread
+    /// single-threaded, in which allocations and system calls cost less.
     unstarted: Mutex<Option<Unstarted>>,
 }
 
@@ -153,7 +153,7 @@ struct Unstarted {
     admission: Admission,
 }
 
-/// The steps of each second that frames can't use up: they come in floods.
+/// Steps per second that are reserved for events other than frames, so that a flood of frames can't hide them.
 const RESERVED: i64 = (STEPS_PER_SECOND - FRAME_STEPS_PER_SECOND) as i64;
 
 impl View {
@@ -163,19 +163,19 @@ impl View {
         Self(Arc::new(Inner {
             watching: AtomicUsize::new(0),
             viewers: AtomicUsize::new(0),
-            room: AtomicI64::new(STEPS_PER_SECOND.into()),
+            budget: AtomicI64::new(STEPS_PER_SECOND.into()),
             missed: AtomicU64::new(0),
             thread,
             unstarted: Mutex::new(Some(Unstarted { start, told, admission })),
         }))
     }
 
-    /// Whether anybody watches.
+    /// Returns whether anybody watches.
     pub fn is_watched(&self) -> bool {
         self.0.watching.load(Relaxed) > 0
     }
 
-    /// Viewers of `GET /lifecycle`.
+    /// Returns the number of viewers of `GET /lifecycle`.
     pub fn viewers(&self) -> usize {
         self.0.viewers.load(Relaxed)
     }
@@ -202,7 +202,7 @@ impl View {
         self.0.unstarted.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    /// Releases all viewers, and ends the thread.
+    /// Disconnects all viewers, and ends the thread.
     pub fn end(&self) {
         let _ = self.0.thread.send(Told::End);
     }
@@ -222,7 +222,7 @@ impl View {
         self.tell(client, 0, bytes.len(), || What::HeadWritten(Bytes::copy_from_slice(bytes)));
     }
 
-    /// Bytes of frames were read. None at all: the client ended its side of TCP.
+    /// Bytes of frames were read. Empty: the client half-closed.
     pub fn read(&self, client: &Arc<Client>, bytes: &[u8], start: Start) {
         let reserved = if bytes.is_empty() { 0 } else { RESERVED };
         self.tell(client, reserved, bytes.len(), || What::Read(Bytes::copy_from_slice(bytes), start));
@@ -233,31 +233,32 @@ impl View {
         self.tell(client, RESERVED, bytes.len(), || What::Written(Bytes::copy_from_slice(bytes), start()));
     }
 
-    /// A turn's batch, copied once for all members, if it is to be shown.
+    /// Returns a copy of a turn's batch, shared by all members, if it is to be shown.
     pub fn batch(&self, batch: &[u8]) -> Option<Bytes> {
-        if !self.is_watched() || !self.has_room(RESERVED) {
+        if !self.is_watched() || !self.has_budget(RESERVED) {
             return None;
         }
         self.charge(batch.len());
         Some(Bytes::copy_from_slice(batch))
     }
 
-    /// A part of a turn's batch was written: whole frames, except perhaps for the last.
+    /// A part of a turn's batch was written. It begins at a frame boundary.
     pub fn wrote_batch(&self, client: &Arc<Client>, part: Bytes) {
         self.tell(client, RESERVED, 0, || What::Written(part, Start::Aligned));
     }
 
-    /// The server ended its side of TCP.
+    /// The server half-closed.
     pub fn shutdown(&self, client: &Arc<Client>) {
         self.tell(client, 0, 0, || What::Shutdown);
     }
 
-    /// The connection has its place in the room.
+    /// The connection joined the room.
     pub fn joined(&self, client: &Arc<Client>, members: impl FnOnce() -> usize) {
         self.tell(client, 0, 0, || What::Joined { members: members() });
     }
 
-    /// The client says `bytes` to the room. `counts` are the members, and those of them that are behind.
+    /// A message of the client is broadcast, as `bytes` for each member. `counts` returns the number of members, and how many
+    /// of them are behind.
     pub fn broadcast(&self, client: &Arc<Client>, bytes: usize, counts: impl FnOnce() -> (usize, usize)) {
         self.tell(client, RESERVED, 0, || {
             let (members, behind) = counts();
@@ -265,12 +266,12 @@ impl View {
         });
     }
 
-    /// The connection gave its place back.
+    /// The connection left the room.
     pub fn left(&self, client: &Arc<Client>, members: impl FnOnce() -> usize) {
         self.tell(client, 0, 0, || What::Left { members: members() });
     }
 
-    /// The connection is over. `life` is what it did as a WebSocket.
+    /// The connection is over. `life` is its totals as a WebSocket.
     pub fn ended(&self, client: &Arc<Client>, life: Option<Life>) {
         self.tell(client, 0, 0, || What::Ended(life));
     }
@@ -283,7 +284,7 @@ impl View {
 
     #[cold]
     fn tell_thread(&self, client: &Arc<Client>, reserved: i64, bytes: usize, what: impl FnOnce() -> What) {
-        if !self.has_room(reserved) {
+        if !self.has_budget(reserved) {
             return;
         }
         self.charge(bytes);
@@ -293,43 +294,44 @@ impl View {
         let _ = self.0.thread.send(Told::Record(record));
     }
 
-    /// Takes the room of one step, and more for many bytes. This bounds what waits for the thread.
+    /// Charges one step, plus one per [`RECORD_UNIT`] bytes. This limits the memory of queued records.
     fn charge(&self, bytes: usize) {
         let steps = 1 + i64::try_from(bytes / RECORD_UNIT).unwrap_or(i64::MAX - 1);
-        self.0.room.fetch_sub(steps, Relaxed);
+        self.0.budget.fetch_sub(steps, Relaxed);
     }
 
-    /// Whether this second has room for more than the reserved steps. If not, counts one step as missed.
-    fn has_room(&self, reserved: i64) -> bool {
-        let room = self.0.room.load(Relaxed) > reserved;
-        if !room {
+    /// Returns whether more than `reserved` steps are left this second. If not, counts one missed step.
+    fn has_budget(&self, reserved: i64) -> bool {
+        let left = self.0.budget.load(Relaxed) > reserved;
+        if !left {
             self.miss(1);
         }
-        room
+        left
     }
 
-    /// Takes the room for one step; for a frame's, only what is not reserved. If there is none, counts one step as missed.
-    pub fn take_room(&self, is_frame: bool) -> bool {
-        let room = self.has_room(if is_frame { RESERVED } else { 0 });
-        if room {
-            self.0.room.fetch_sub(1, Relaxed);
+    /// Charges one step. A step of a frame can't use the reserved share. Returns false, and counts a missed step, if none is
+    /// left.
+    pub fn take_budget(&self, is_frame: bool) -> bool {
+        let left = self.has_budget(if is_frame { RESERVED } else { 0 });
+        if left {
+            self.0.budget.fetch_sub(1, Relaxed);
         }
-        room
+        left
     }
 
-    /// Counts steps that were left out.
+    /// Counts dropped steps.
     pub fn miss(&self, steps: u64) {
         self.0.missed.fetch_add(steps, Relaxed);
     }
 
-    /// Records and steps left out so far.
+    /// Returns the number of dropped records and steps so far.
     pub fn missed(&self) -> u64 {
         self.0.missed.load(Relaxed)
     }
 
-    /// Begins another second.
-    pub fn renew_room(&self) {
-        self.0.room.store(STEPS_PER_SECOND.into(), Relaxed);
+    /// Begins the budget of the next second.
+    pub fn renew_budget(&self) {
+        self.0.budget.store(STEPS_PER_SECOND.into(), Relaxed);
     }
 }
 
@@ -339,7 +341,7 @@ pub struct Watch {
     view: View,
     /// 1, or 0 for the terminal.
     viewers: usize,
-    /// What the viewer is shown.
+    /// The viewer's queue.
     pub shown: queue::Receiver<Shown>,
 }
 

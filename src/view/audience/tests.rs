@@ -175,7 +175,7 @@ fn a_full_queue_harms_no_other_viewer_and_what_it_misses_is_told_in_its_place() 
     let one = client(1);
     let fill = |hall: &mut Hall, steps: usize| {
         for _ in 0..steps {
-            hall.view.renew_room();
+            hall.view.renew_budget();
             hall.view.accepted(&one);
         }
         hall.hear();
