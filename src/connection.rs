@@ -16,11 +16,11 @@ use crate::frame::{Failure, encode};
 use crate::limits::{CLOSE_DEADLINE, READ_SIZE};
 use crate::protocol::output::Output;
 use crate::protocol::{Incoming, Protocol};
-use crate::room::{Cut, Left, Member};
+use crate::room::{Cut, Member};
 use crate::server::shared::Shared;
 use crate::view::hooks::{Life, Start};
 use ending::Ending;
-use farewell::{Farewell, poll_write_all};
+use farewell::poll_write_all;
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::io;
@@ -252,24 +252,20 @@ impl Connection {
             let reason = "end of stream without a Close frame, RFC 6455 7.1.4";
             self.protocol.fail(Failure::new(CloseCode::Protocol, reason), &mut self.own);
         }
-        let left = match self.seat {
-            Seat::Alone(writer) => Left { socket: Some(writer), ..Left::default() },
-            Seat::Room(member) => member.leave(),
-        };
-        let mut own = left.rest;
-        own.append(self.own);
-        let Self { server, client, reader, mut protocol, messages, bytes_in, .. } = self;
-        if let (Some(writer), None | Some(Ending::EndOfStream)) = (left.socket, &end) {
-            let (view, client) = (&server.view, &client);
-            let farewell = Farewell { reader, writer, own: &mut own, protocol: &mut protocol, view, client };
-            if timeout(CLOSE_DEADLINE, farewell.finish()).await.is_err() {
+        if let None | Some(Ending::EndOfStream) = end {
+            if timeout(CLOSE_DEADLINE, self.farewell()).await.is_err() {
                 // Dropping the socket discards unsent data.
-                view.shutdown(client);
+                self.server.view.shutdown(&self.client);
             }
         }
+        // Unless it has already left.
+        self.leave();
+        let Self { server, client, seat, protocol, own, messages, bytes_in, .. } = self;
         let closing = || protocol.closing().expect("converse returns None only after a Close has begun").clone();
         let ending = end.unwrap_or_else(|| Ending::Closed(closing()));
-        let (lasted, bytes_out) = (born.elapsed(), left.bytes + own.written());
+        let sent = if let Seat::Room(member) = &seat { member.sent() } else { 0 };
+        let (lasted, bytes_out) = (born.elapsed(), sent + own.written());
+        drop(seat);
         server.view.ended(&client, Some(Life { messages, bytes_in, bytes_out, lasted }));
         ending.log(&client, lasted, messages);
     }

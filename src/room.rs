@@ -62,6 +62,8 @@ struct Part {
 struct List {
     /// The members, by the number of their connection.
     members: BTreeMap<u64, Place>,
+    /// Members that have left, and have yet to receive what was broadcast before.
+    leaving: BTreeMap<u64, Place>,
     log: Log,
     /// The buffer of the last turn, for the next one.
     spare: Vec<u8>,
@@ -81,6 +83,12 @@ pub enum Cut {
     TooSlow(u64),
     /// Writing to its socket failed.
     Lost(io::ErrorKind),
+}
+
+impl From<io::Error> for Cut {
+    fn from(error: io::Error) -> Self {
+        Self::Lost(error.kind())
+    }
 }
 
 /// Locks a mutex, even if a thread panicked while it held it: one panic does not stop the room.
@@ -183,17 +191,25 @@ impl List {
             }
             needed = needed.min(member.needs(end));
         }
+        let needed = self.leaving.values().map(|place| place.needs(end)).fold(needed, u64::min);
         self.log.append(batch, needed);
         if end - needed > max_backlog {
-            self.members.values_mut().for_each(|member| member.judge(&self.log, max_backlog));
+            let places = self.members.values_mut().chain(self.leaving.values_mut());
+            places.for_each(|place| place.judge(&self.log, max_backlog));
             self.trim();
         }
+    }
+
+    /// The place of a member, or of one that is leaving.
+    fn place(&mut self, number: u64) -> Option<&mut Place> {
+        self.members.get_mut(&number).or_else(|| self.leaving.get_mut(&number))
     }
 
     /// Drops the batches that no member needs.
     fn trim(&mut self) {
         if !self.log.bytes.is_empty() {
-            let needed = self.members.values().map(|member| member.needs(self.log.end)).min();
+            let places = self.members.values().chain(self.leaving.values());
+            let needed = places.map(|place| place.needs(self.log.end)).min();
             self.log.drop_before(needed.unwrap_or(self.log.end));
         }
     }
@@ -214,7 +230,7 @@ impl Member {
 
     /// Hands the member its socket, once the 101 is written.
     pub fn open(&self, socket: OwnedWriteHalf) {
-        if let Some(place) = self.list().members.get_mut(&self.client.number) {
+        if let Some(place) = self.list().place(self.client.number) {
             place.open(socket);
         }
         self.room.view.joined(&self.client, || self.room.members());
@@ -227,17 +243,18 @@ impl Member {
     /// The member is too slow, or its socket is lost.
     pub fn poll_send(&self, context: &mut Context<'_>, own: &mut Output) -> Poll<Result<(), Cut>> {
         let mut guard = self.list();
-        let List { members, log, .. } = &mut *guard;
-        let Some(place) = members.get_mut(&self.client.number) else {
+        let List { members, leaving, log, .. } = &mut *guard;
+        let number = self.client.number;
+        let Some(place) = members.get_mut(&number).or_else(|| leaving.get_mut(&number)) else {
             return Poll::Ready(Ok(()));
         };
         if !place.waker.as_ref().is_some_and(|waker| waker.will_wake(context.waker())) {
             place.waker = Some(context.waker().clone());
         }
-        match place.writer {
+        match &place.writer {
             Writer::Turn if own.is_empty() => return Poll::Ready(Ok(())),
-            Writer::TooSlow { behind, .. } => return Poll::Ready(Err(Cut::TooSlow(behind))),
-            Writer::Lost(kind) => return Poll::Ready(Err(Cut::Lost(kind))),
+            Writer::TooSlow { behind, .. } => return Poll::Ready(Err(Cut::TooSlow(*behind))),
+            Writer::Lost(kind) => return Poll::Ready(Err(Cut::Lost(*kind))),
             Writer::Opening | Writer::Turn | Writer::Task => place.writer = Writer::Task,
         }
         let caught_up = place.poll_catch_up(context, own, log, &self.room.view);
@@ -246,37 +263,47 @@ impl Member {
         Poll::Ready(Ok(()))
     }
 
-    /// Leaves the room, after a last turn.
-    pub fn leave(self) -> Left {
+    /// Leaves the room, after a last turn. [`poll_send`](Self::poll_send) then goes on up to the frames of that turn, or, for a
+    /// member that is too slow, no further. Returns what is to be written before the member's own frames: the rest of a frame
+    /// whose beginning is on the wire.
+    pub fn leave(&self) -> Output {
         self.room.turn(self.client.part);
-        let left = self.take_out();
-        self.room.view.left(&self.client, || self.room.members());
-        left
+        let mut guard = self.list();
+        let List { members, leaving, log, .. } = &mut *guard;
+        let number = self.client.number;
+        let left = members.remove(&number);
+        let is_member = left.is_some();
+        let Some(mut place) = left.or_else(|| leaving.remove(&number)) else { return Output::new() };
+        let rest = place.leave(log);
+        leaving.insert(number, place);
+        guard.trim();
+        drop(guard);
+        if is_member {
+            self.room.view.left(&self.client, || self.room.members());
+        }
+        rest
     }
 
-    fn take_out(&self) -> Left {
-        let mut list = self.list();
-        let Some(place) = list.members.remove(&self.client.number) else { return Left::default() };
-        let left = place.leave(&list.log);
-        list.trim();
-        left
+    /// Ends the server's side of TCP.
+    ///
+    /// # Errors
+    /// The socket is lost.
+    pub fn poll_shutdown(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.list().place(self.client.number).map_or(Poll::Ready(Ok(())), |place| place.poll_shutdown(context))
     }
-}
 
-/// What a member takes with it when it leaves.
-#[derive(Debug, Default)]
-pub struct Left {
-    /// Its socket.
-    pub socket: Option<OwnedWriteHalf>,
-    /// The rest of a frame whose beginning is on the wire: to be written before anything else.
-    pub rest: Output,
-    /// Bytes of the room that were sent to it.
-    pub bytes: u64,
+    /// Returns the number of the room's bytes that were written to the member.
+    pub fn sent(&self) -> u64 {
+        self.list().place(self.client.number).map_or(0, |place| place.sent())
+    }
 }
 
 impl Drop for Member {
     fn drop(&mut self) {
-        self.take_out();
+        let mut list = self.list();
+        let List { members, leaving, .. } = &mut *list;
+        let _place = members.remove(&self.client.number).or_else(|| leaving.remove(&self.client.number));
+        list.trim();
     }
 }
 

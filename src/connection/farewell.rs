@@ -1,9 +1,10 @@
 //! The end of a connection: its last frames, the client's Close, and the close of TCP.
 
-use super::SCRATCH;
+use super::{Connection, SCRATCH, Seat};
 use crate::client::Client;
-use crate::protocol::Protocol;
+use crate::protocol::Closing;
 use crate::protocol::output::Output;
+use crate::room::Cut;
 use crate::view::hooks::{Start, View};
 use std::future::poll_fn;
 use std::io;
@@ -12,39 +13,68 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::tcp::OwnedWriteHalf;
 
-/// A connection that has left the room.
-pub(super) struct Farewell<'a> {
-    pub reader: OwnedReadHalf,
-    pub writer: OwnedWriteHalf,
-    pub own: &'a mut Output,
-    pub protocol: &'a mut Protocol,
-    pub view: &'a View,
-    pub client: &'a Arc<Client>,
-}
-
-impl Farewell<'_> {
-    /// Writes the last frames, waits for the client's Close, and closes TCP first (RFC 6455 7.1.1).
-    pub(super) async fn finish(mut self) -> io::Result<()> {
+impl Connection {
+    /// Leaves the room, writes what was broadcast before and the last frames, waits for the client's Close, and closes TCP
+    /// first (RFC 6455 7.1.1).
+    pub(super) async fn farewell(&mut self) -> Result<(), Cut> {
+        // Own frames of which one was begun go before the room's, but the Close goes after them.
+        let mut close = match self.own.is_begun() {
+            true => self.own.split_off_end(self.close_length()),
+            false => Output::new(),
+        };
+        self.leave();
         // Read while writing: the client may have to write before it can read.
         let mut ended = false;
-        poll_fn(|context| self.poll_closed(context, &mut ended)).await?;
-        self.view.shutdown(self.client);
-        poll_fn(|context| Pin::new(&mut self.writer).poll_shutdown(context)).await?;
+        poll_fn(|context| self.poll_closed(context, &mut close, &mut ended)).await?;
+        self.server.view.shutdown(&self.client);
+        poll_fn(|context| self.poll_shutdown(context)).await?;
         while !ended {
             ended = poll_fn(|context| self.poll_discard(context)).await?;
         }
         Ok(())
     }
 
+    /// The length of the Close frame at the end of the output.
+    fn close_length(&self) -> usize {
+        match self.protocol.closing() {
+            None | Some(Closing::ByClient(None)) => 2,
+            Some(Closing::ByClient(Some(close))) => 4 + close.reason.len(),
+            Some(Closing::ByServer { failure, .. }) => 4 + failure.reason.len(),
+        }
+    }
+
+    /// Leaves the room. What remains of a frame of the room's goes before all other frames.
+    pub(super) fn leave(&mut self) {
+        if let Seat::Room(member) = &self.seat {
+            let mut rest = member.leave();
+            rest.append(std::mem::take(&mut self.own));
+            self.own = rest;
+        }
+    }
+
     /// Ready when all is written and nothing more is expected from the client.
-    fn poll_closed(&mut self, context: &mut Context<'_>, ended: &mut bool) -> Poll<io::Result<()>> {
-        let sent = poll_write_all(&mut self.writer, context, self.own, self.view, self.client)?;
+    fn poll_closed(
+        &mut self,
+        context: &mut Context<'_>,
+        close: &mut Output,
+        ended: &mut bool,
+    ) -> Poll<Result<(), Cut>> {
+        let mut sent = self.poll_send(context);
+        if let Poll::Ready(Err(Cut::TooSlow(_))) = sent {
+            // The room has gone too far since the client left.
+            self.leave();
+            sent = self.poll_send(context);
+        }
+        if sent.is_ready() && !close.is_empty() {
+            self.own.append(std::mem::take(close));
+            sent = self.poll_send(context);
+        }
         while !*ended && (sent.is_pending() || !self.protocol.is_closed()) {
             *ended = ready!(self.poll_discard(context))?;
         }
-        sent.map(Ok)
+        sent
     }
 
     /// Reads once. Only the client's Close still counts. True at the end of the stream.
@@ -54,11 +84,19 @@ impl Farewell<'_> {
             ready!(Pin::new(&mut self.reader).poll_read(context, &mut read))?;
             let (input, ended) = (read.filled(), read.filled().is_empty());
             if ended || !self.protocol.is_closed() {
-                self.view.read(self.client, input, Start::aligned(self.protocol.is_between_messages()));
+                let start = Start::aligned(self.protocol.is_between_messages());
+                self.server.view.read(&self.client, input, start);
             }
-            self.protocol.receive(input, Instant::now(), self.own, |_, _| Ok(()));
+            self.protocol.receive(input, Instant::now(), &mut self.own, |_, _| Ok(()));
             Poll::Ready(Ok(ended))
         })
+    }
+
+    fn poll_shutdown(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.seat {
+            Seat::Room(member) => member.poll_shutdown(context),
+            Seat::Alone(writer) => Pin::new(writer).poll_shutdown(context),
+        }
     }
 }
 

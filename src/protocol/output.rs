@@ -49,6 +49,12 @@ impl Output {
         self.begun = !self.bytes.is_empty();
     }
 
+    /// Removes this many bytes from the end, which begin with a frame.
+    pub fn split_off_end(&mut self, length: usize) -> Self {
+        let at = self.bytes.len().saturating_sub(length);
+        Self { bytes: self.bytes.split_off(at), ..Self::default() }
+    }
+
     /// Moves all of `other` to the end.
     pub fn append(&mut self, mut other: Self) {
         self.bytes.append(&mut other.bytes);

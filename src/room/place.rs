@@ -1,6 +1,5 @@
 //! A member's place in the room's stream of bytes, and which side writes to its socket: the turn, or the member's task.
 
-use super::Left;
 use super::log::Log;
 use crate::client::Client;
 use crate::limits::MAX_PENDING;
@@ -8,8 +7,10 @@ use crate::protocol::output::Output;
 use crate::view::hooks::{Start, View};
 use std::io::{self, ErrorKind};
 use std::ops::Range;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
+use tokio::io::AsyncWrite;
 use tokio::net::tcp::OwnedWriteHalf;
 
 /// One member in the list.
@@ -20,6 +21,8 @@ pub(super) struct Place {
     joined: u64,
     /// The next byte that this member gets.
     pub(super) next: u64,
+    /// Where the stream ends for it: nowhere, until it leaves.
+    end: u64,
     pub(super) writer: Writer,
     socket: Option<OwnedWriteHalf>,
     /// Wakes the member's task.
@@ -39,8 +42,8 @@ pub(super) enum Writer {
     TooSlow {
         /// By this many bytes.
         behind: u64,
-        /// Whether its place is inside a frame.
-        begun: bool,
+        /// The rest of the frame that its place is in, which must be written before a Close.
+        rest: Box<[u8]>,
     },
     /// Nothing any more: writing failed.
     Lost(io::ErrorKind),
@@ -49,7 +52,7 @@ pub(super) enum Writer {
 impl Place {
     /// The place of a member that joins now, at the end of the stream.
     pub(super) fn new(client: Arc<Client>, end: u64) -> Self {
-        Self { client, joined: end, next: end, writer: Writer::Opening, socket: None, waker: None }
+        Self { client, joined: end, next: end, end: u64::MAX, writer: Writer::Opening, socket: None, waker: None }
     }
 
     /// Takes the socket: the member's task writes what was said since it joined.
@@ -60,14 +63,30 @@ impl Place {
         }
     }
 
-    /// Gives up the place.
-    pub(super) fn leave(self, log: &Log) -> Left {
-        let rest = match self.writer {
-            Writer::Task | Writer::TooSlow { begun: true, .. } => log.rest_of_frame(self.next),
-            // No frame was begun, or none can be finished.
-            _ => Vec::new(),
-        };
-        Left { socket: self.socket, rest: Output::rest(rest), bytes: self.next - self.joined }
+    /// Ends the stream for this member: here, or, for a member that is too slow, at its place. Returns the rest of a frame whose
+    /// beginning is on the wire, which the log no longer has.
+    pub(super) fn leave(&mut self, log: &Log) -> Output {
+        match &mut self.writer {
+            Writer::TooSlow { rest, .. } => {
+                let rest = Output::rest(std::mem::take(rest).into());
+                (self.end, self.writer) = (self.next, Writer::Task);
+                rest
+            }
+            _ => {
+                self.end = self.end.min(log.end);
+                Output::new()
+            }
+        }
+    }
+
+    /// Ends the server's side of TCP.
+    pub(super) fn poll_shutdown(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.socket.as_mut().map_or(Poll::Ready(Ok(())), |socket| Pin::new(socket).poll_shutdown(context))
+    }
+
+    /// Returns the number of the room's bytes that were written to the member.
+    pub(super) fn sent(&self) -> u64 {
+        self.next - self.joined
     }
 
     /// The turn's one write to this member, if it is the turn that writes. Returns the part of the batch that the socket took.
@@ -106,18 +125,17 @@ impl Place {
     /// Cuts off a member that is more than a backlog behind.
     pub(super) fn judge(&mut self, log: &Log, max_backlog: u64) {
         let behind = log.end.saturating_sub(self.next);
-        if behind > max_backlog && matches!(self.writer, Writer::Opening | Writer::Task) {
-            let begun = log.frame_end(self.next) > self.next;
-            self.hand_over(Writer::TooSlow { behind, begun });
+        if behind > max_backlog && self.needs(log.end) < log.end {
+            let rest = log.rest_of_frame(self.next).into();
+            self.hand_over(Writer::TooSlow { behind, rest });
         }
     }
 
     /// The first place of the log that this member still needs.
     pub(super) fn needs(&self, end: u64) -> u64 {
         match self.writer {
-            // A frame whose beginning is on the wire must be finished before the Close.
-            Writer::Opening | Writer::Task | Writer::TooSlow { begun: true, .. } => self.next.min(end),
-            Writer::TooSlow { begun: false, .. } | Writer::Turn | Writer::Lost(_) => end,
+            Writer::Opening | Writer::Task if self.next < self.end => self.next.min(end),
+            _ => end,
         }
     }
 
@@ -137,7 +155,14 @@ impl Place {
                 context.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            let end = if own.is_empty() { log.end } else { log.frame_end(self.next) };
+            let end = match self.end {
+                // It has left, and has all that it gets. The log may be beyond.
+                end if self.next >= end => end,
+                u64::MAX if own.is_empty() => log.end,
+                // The Close of a member that has left is among its own frames, so the room's go first.
+                end if end < u64::MAX && !own.is_begun() => end,
+                _ => log.frame_end(self.next),
+            };
             let room = log.between(self.next, end);
             let bytes = if room.is_empty() { own.next() } else { room };
             if bytes.is_empty() {

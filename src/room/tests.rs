@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::task::Wake;
 use std::task::Waker;
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncReadExt;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -116,11 +116,19 @@ impl Seat {
     /// Leaves as a connection does: the rest of the frame that was begun, its own frames, the end. Returns what the
     /// client has still to read.
     async fn leave(self) -> Vec<u8> {
-        let Left { socket, rest, .. } = self.member.leave();
-        let mut writer = socket.unwrap();
-        let last = [rest.bytes(), self.own.bytes()].concat();
-        let (mut client, mut heard) = (self.client, Vec::new());
-        let writing = async move { writer.write_all(&last).await.unwrap() };
+        let Self { member, mut own, mut client } = self;
+        let mut last = member.leave();
+        last.append(std::mem::take(&mut own));
+        let mut heard = Vec::new();
+        let writing = async {
+            while let Err(cut) = poll_fn(|context| member.poll_send(context, &mut last)).await {
+                assert!(matches!(cut, Cut::TooSlow(_)), "{cut:?}");
+                let mut rest = member.leave();
+                rest.append(std::mem::take(&mut last));
+                last = rest;
+            }
+            poll_fn(|context| member.poll_shutdown(context)).await.unwrap();
+        };
         let ((), read) = soon(async { tokio::join!(writing, client.read_to_end(&mut heard)) }).await;
         read.unwrap();
         heard
@@ -349,7 +357,7 @@ fn whose_socket_is_lost_is_told_so_and_leaves() {
         assert!(matches!(&cut, Cut::Lost(kind) if kinds.contains(kind)), "{cut:?}");
         say(&room, &text("the room goes on"));
         assert_eq!(log_length(&room), 0);
-        let rest = seat.member.leave().rest;
+        let rest = seat.member.leave();
         assert!(rest.is_empty());
         assert!(room.members() == 0);
     });
@@ -483,6 +491,61 @@ fn a_place_begins_with_what_is_said_after_it_was_taken_though_its_socket_comes_l
 }
 
 #[test]
+fn leaving_while_behind_loses_nothing_that_was_said_before() {
+    run(async {
+        let room = new_room(1, FAR);
+        let mut seat = Seat::take(&room, 0, 1).await;
+        seat.catch_up().await.unwrap();
+        let said: Vec<_> = (0..20).map(|n| text(vec![n; HUGE])).collect();
+        said.iter().for_each(|frame| say(&room, frame));
+        seat.own.write_all(&pong(1)).unwrap();
+        let leaving = tokio::spawn(seat.leave());
+        yield_now().await;
+        assert_eq!(room.members(), 0);
+        say(&room, &text("too late"));
+        assert!(leaving.await.unwrap() == [said.concat(), pong(1)].concat());
+        assert_eq!(log_length(&room), 0);
+    });
+}
+
+#[test]
+fn leaving_holds_the_log_no_further_than_the_backlog() {
+    run(async {
+        let backlog = 3 * HUGE;
+        let room = new_room(1, backlog);
+        let mut seat = Seat::take(&room, 0, 1).await;
+        seat.catch_up().await.unwrap();
+        let first = text([b'1'; HUGE]);
+        say(&room, &first);
+        assert!(seat.poll().await.is_pending());
+        assert!(seat.member.leave().is_empty());
+        for _ in 0..50 {
+            say(&room, &text([b'x'; HUGE]));
+            assert!(log_length(&room) <= backlog + HUGE);
+        }
+        assert_eq!(log_length(&room), 0);
+        // It still gets the rest of the frame that was begun.
+        assert!(seat.leave().await == first);
+    });
+}
+
+#[test]
+fn a_member_that_left_with_everything_is_never_too_slow() {
+    run(async {
+        let room = new_room(1, 10_000);
+        let mut seat = Seat::take(&room, 0, 1).await;
+        seat.own.write_all(&vec![0; 2 * HUGE]).unwrap();
+        assert!(seat.poll().await.is_pending());
+        assert!(seat.member.leave().is_empty());
+        for _ in 0..50 {
+            say(&room, &text([b'x'; 1_000]));
+        }
+        assert!(seat.poll().await.is_pending());
+        assert_eq!(seat.leave().await, vec![0; 2 * HUGE]);
+    });
+}
+
+#[test]
 fn who_leaves_has_been_offered_all_that_was_said() {
     run(async {
         let room = new_room(1, FAR);
@@ -506,8 +569,8 @@ fn who_leaves_knows_how_much_it_was_given_and_how_many_remain() {
         assert_eq!(room.members(), 3);
         let said = text("said");
         say(&room, &said);
-        let left = seat.member.leave();
-        assert_eq!((left.bytes, room.members()), (said.len() as u64, 2));
+        assert!(seat.member.leave().is_empty());
+        assert_eq!((seat.member.sent(), room.members()), (said.len() as u64, 2));
     });
 }
 
@@ -541,7 +604,7 @@ fn the_list_is_as_before_whatever_ends_a_member() {
         let stays = join(&room, 1, 0);
         let ends: [fn(Member); 3] = [
             drop,
-            |member| assert!(member.leave().socket.is_none()),
+            |member| assert!(member.leave().is_empty()),
             |member| {
                 let task = AssertUnwindSafe(|| {
                     let _member = member;
@@ -671,15 +734,17 @@ impl Model {
             let left = said.len() - self.start + own - self.heard.len();
             self.heard.extend(seat.hear(left).await);
         }
-        self.leave(seat, said).await;
+        self.leave(seat, said, false).await;
     }
 
-    async fn leave(&mut self, seat: Seat, said: &[u8]) {
+    /// The member leaves. If it can't be too slow, it has heard everything that was said until then.
+    async fn leave(&mut self, seat: Seat, said: &[u8], all: bool) {
         self.heard.extend(seat.leave().await);
         let is_own = |frame: &&[u8]| frame[0] == 0x8a;
         let (own, room): (Vec<_>, Vec<_>) = frames(&self.heard).into_iter().partition(is_own);
         assert!(own == self.own);
         assert!(said[self.start..].starts_with(&room.concat()));
+        assert!(!all || said.len() - self.start == room.concat().len());
     }
 }
 
@@ -733,7 +798,7 @@ async fn play(steps: Vec<Step>, backlog: usize) {
             }
             Step::Leave(_) => {
                 if let Some(seat) = model.seat.take() {
-                    model.leave(seat, &said).await;
+                    model.leave(seat, &said, backlog == FAR).await;
                 }
             }
             Step::Drop(_) => drop((model.member.take(), model.seat.take())),

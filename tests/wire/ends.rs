@@ -5,6 +5,7 @@ use std::process::Stdio;
 use std::time::Duration;
 use test_client::blocking::Client;
 use test_client::frame::{CLOSE, FIN, close_payload, from_client, from_server, says, text};
+use test_client::request::{opening, switching_protocols};
 use test_client::server::limits::{CLOSE_DEADLINE, STOP_DEADLINE};
 use test_client::server::{Options, Server, beside_neighbours};
 
@@ -63,6 +64,50 @@ fn data_after_a_close_is_discarded() {
         witness.send_text("next");
         witness.expect(&says(8, "next"));
     });
+}
+
+#[test]
+fn handshake_text_and_close_in_one_segment() {
+    beside_neighbours(Options::default(), |server| {
+        let close = from_client(FIN | CLOSE, &close_payload(1000, "bye"));
+        let mut client = Client::tcp(server.address);
+        client.send([opening(server.address, "/ws/7").as_bytes(), &text("hello"), &close].concat());
+        assert_eq!(client.read_head(), switching_protocols());
+        client.expect(&says(7, "hello"));
+        client.expect_close(1000, "bye");
+        client.expect_end();
+    });
+}
+
+#[test]
+fn handshake_text_and_fault_in_one_segment() {
+    let server = Server::start(Options::default());
+    let mut client = Client::tcp(server.address);
+    let unmasked = from_server(0x81, b"unmasked");
+    client.send([opening(server.address, "/ws/7").as_bytes(), &text("hello"), &unmasked].concat());
+    assert_eq!(client.read_head(), switching_protocols());
+    client.expect(&says(7, "hello"));
+    client.expect_close_about(1002, "mask");
+    client.expect_end();
+}
+
+/// The client's sockets hold a part of this. The rest waits in the server when the client's Close arrives.
+#[test]
+fn a_slow_client_that_closes_gets_everything_said_before() {
+    const MESSAGES: usize = 200;
+    let server = Server::start(Options::default());
+    let (mut slow, mut fast) = (server.join(1), server.join(2));
+    let payload = "x".repeat(60_000);
+    for _ in 0..MESSAGES {
+        fast.send_text(&payload);
+        fast.expect(&says(2, &payload));
+    }
+    slow.send_frame(FIN | CLOSE, &close_payload(1000, ""));
+    for _ in 0..MESSAGES {
+        slow.expect(&says(2, &payload));
+    }
+    slow.expect_close(1000, "");
+    slow.expect_end();
 }
 
 #[test]
