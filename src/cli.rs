@@ -52,8 +52,6 @@ enum Set {
     Limit(&'static LimitOption),
 }
 
-static LIMITS: [LimitOption; 4] = Limits::OPTIONS;
-
 fn options() -> Vec<Opt> {
     let default = Arguments::default();
     let value = |name, value, help: &str, default: &dyn Display, set| {
@@ -84,7 +82,7 @@ fn options() -> Vec<Opt> {
             },
         ),
     ];
-    options.extend(LIMITS.iter().map(limit));
+    options.extend(Limits::OPTIONS.iter().map(limit));
     options.push(Opt {
         name: "explain",
         value: "",
@@ -227,7 +225,6 @@ fn accept_key(parser: &mut lexopt::Parser) -> Result<Command, lexopt::Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     fn serve(line: &[&str]) -> Arguments {
         match command(lexopt::Parser::from_args(line), 77) {
@@ -249,14 +246,23 @@ mod tests {
 
     #[test]
     fn each_option_sets_its_own() {
-        let line = "--host ::1 --port 9 --threads 3 --allow-origin http://a.example --max-message-size 11 --max-backlog 12 \
-                    --max-connections 13 --ping-interval 14 --explain";
+        let line = "--host ::1 --port 9 --threads 3 --allow-origin http://a.example --explain";
         let Arguments { hosts, port, options, .. } = serve(&line.split_whitespace().collect::<Vec<_>>());
-        let Limits { max_message_size, max_backlog, max_connections, ping_interval } = options.limits;
         assert_eq!((hosts, port, options.threads), (vec!["::1".parse().expect("an address")], 9, 3));
         assert_eq!(options.admission.allowed, ["http://a.example".parse().expect("an origin")]);
-        assert_eq!((max_message_size, max_backlog, max_connections), (11, 12, 13));
-        assert_eq!((ping_interval, options.explain), (Some(Duration::from_secs(14)), true));
+        assert!(options.explain);
+    }
+
+    #[test]
+    fn each_limit_sets_its_own() {
+        let defaults = serve(&[]).options.limits;
+        for (index, option) in Limits::OPTIONS.iter().enumerate() {
+            let limits = serve(&[&format!("--{}", option.name), "31"]).options.limits;
+            for (other_index, other) in Limits::OPTIONS.iter().enumerate() {
+                let expected = if index == other_index { 31 } else { (other.get)(&defaults) };
+                assert_eq!((other.get)(&limits), expected, "{} after --{}", other.name, option.name);
+            }
+        }
     }
 
     #[test]
@@ -270,7 +276,7 @@ mod tests {
 
     #[test]
     fn each_limit_has_the_default_that_the_help_names() {
-        for option in &LIMITS {
+        for option in Limits::OPTIONS {
             let mut limits = Limits::default();
             (option.set)(&mut limits, (option.get)(&Limits::default()));
             assert_eq!(limits, Limits::default(), "{}", option.name);

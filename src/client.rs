@@ -1,5 +1,6 @@
 //! The record of one connection: what the room, the log and the view know of the client at its other end.
 
+use crate::escape::escape;
 use std::sync::OnceLock;
 use std::time::Instant;
 
@@ -42,8 +43,10 @@ impl Client {
         self.set_name(None, "Echo");
     }
 
-    /// The first name stays: a connection is upgraded once.
+    /// The first name stays: a connection is upgraded once. A name is shown without escapes, in the log, on the terminal and in
+    /// `GET /lifecycle`, so it must need none. The page's `BROADCAST` pattern takes a chat name apart again.
     fn set_name(&self, id: Option<i64>, name: &str) {
+        debug_assert_eq!(escape(name.as_bytes()), name, "a name needs no escape");
         let _ = self.name.set(Name { id, says: format!("{name}{SAYS}").into() });
     }
 

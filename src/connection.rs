@@ -13,10 +13,10 @@ mod farewell;
 
 use crate::client::Client;
 use crate::frame::{Failure, encode};
-use crate::limits::{CLOSE_DEADLINE, READ_SIZE};
+use crate::limits::{CLOSE_DEADLINE, MAX_OWN_OUTPUT, READ_SIZE};
 use crate::protocol::output::Output;
 use crate::protocol::{Incoming, Protocol};
-use crate::room::{Cut, Member};
+use crate::room::member::{Cut, Member};
 use crate::server::shared::Shared;
 use crate::view::hooks::{Life, Start};
 use ending::Ending;
@@ -176,12 +176,24 @@ impl Connection {
                     let failure = Failure::new(CloseCode::Again, format!("too slow: {behind} bytes behind"));
                     self.protocol.close(failure, &mut self.own);
                 }
-                Wake::Expired if self.protocol.expire(Instant::now(), &mut self.own) => return Some(Ending::Silence),
-                Wake::Expired => {}
+                Wake::Expired => {
+                    self.protocol.note_progress(self.progress());
+                    if self.protocol.expire(Instant::now(), &mut self.own) {
+                        return Some(Ending::Silence);
+                    }
+                }
                 Wake::Stopping => self.protocol.close(going_away(), &mut self.own),
             }
         }
         None
+    }
+
+    /// Returns when the client last showed that it reads.
+    fn progress(&self) -> Option<Instant> {
+        match &self.seat {
+            Seat::Room(member) => member.progress(),
+            Seat::Alone(_) => self.own.progress(),
+        }
     }
 
     /// Writes pending output, then reads once.
@@ -190,7 +202,7 @@ impl Connection {
             return Poll::Ready(Wake::Cut(cut));
         }
         // Stop reading from a client that isn't reading its replies, or Pongs would pile up.
-        if !self.own.is_empty() {
+        if self.own.len() > MAX_OWN_OUTPUT {
             return Poll::Pending;
         }
         self.poll_read(context).map(|read| match read {

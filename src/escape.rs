@@ -1,4 +1,5 @@
-//! Text from a client, made safe for a terminal. It is escaped where it is shown, and nowhere else.
+//! Text from a client, made safe for a terminal. It is escaped where it is shown, and nowhere else. Names are safe already, see
+//! [`Client::name`](crate::client::Client::name).
 
 use crate::limits::QUOTE_LENGTH;
 

@@ -23,11 +23,11 @@
 //!
 //! Other terms are those of [RFC 6455](https://www.rfc-editor.org/rfc/rfc6455).
 //!
-//! - **backlog**: the bytes that a member is behind the end of the room's stream
+//! - **backlog**: the bytes of the room's stream that a member has yet to receive
 //! - **batch**: the bytes that one turn takes
 //! - **broadcast**: to append frames to the room's stream, for all members
 //! - **join**: to take a place in the room, before the 101 is written
-//! - **log**: the end of the room's stream, kept for members that are behind
+//! - **log**: the last bytes of the room's stream, kept for members that are behind
 //! - **member**: a connection that has joined
 //! - **part**: the members whose connections one thread serves
 //! - **place**: the next byte of the room's stream that a member gets

@@ -1,4 +1,7 @@
-//! The server's limits, with units and reasons. Those in [`Limits`] are options of the command line.
+//! The server's limits, with units and reasons. [`per_second`] counts events against a limit.
+//!
+//! Those in [`Limits`] are options of the command line. To add one: a field, its default, a row in [`Limits::OPTIONS`], and the
+//! help block of the README, which `cargo test` compares.
 
 pub mod per_second;
 
@@ -44,7 +47,7 @@ fn size(number: u64) -> usize {
 
 impl Limits {
     /// The options, in the order of `--help`.
-    pub const OPTIONS: [LimitOption; 4] = [
+    pub const OPTIONS: &[LimitOption] = &[
         LimitOption {
             name: "max-message-size",
             value: "BYTES",
@@ -129,6 +132,9 @@ pub const STOP_DEADLINE: Duration = Duration::from_secs(3);
 
 /// Bytes read from a socket at a time. All connections of a thread share one buffer of this size.
 pub const READ_SIZE: usize = 64 * 1024;
+
+/// Frames for one client alone, in bytes, above which the server stops reading from it: it doesn't read its replies.
+pub const MAX_OWN_OUTPUT: usize = 64 * 1024;
 
 /// Pending bytes of the room that trigger a turn at once. This limits the memory of a turn.
 pub const MAX_PENDING: usize = 1024 * 1024;

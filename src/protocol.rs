@@ -254,6 +254,13 @@ impl Protocol {
         self.context = None;
     }
 
+    /// The client's socket, which was full, took bytes: it is alive.
+    pub fn note_progress(&mut self, at: Option<Instant>) {
+        if let (Some(silence), Some(at)) = (&mut self.silence, at) {
+            silence.end(at);
+        }
+    }
+
     /// Handles an expired deadline: fails a connection whose message is not finished in time, or sends a Ping to a silent
     /// client. Returns true if the client did not answer the last Ping.
     pub fn expire(&mut self, now: Instant, output: &mut Output) -> bool {

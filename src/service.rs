@@ -3,7 +3,7 @@
 //! On the wire: `GET /ws/42 HTTP/1.1`. The path says what the connection is to become (RFC 6455 3 and 4.1, item 2 of the
 //! request); the [`handshake`](crate::handshake) decides whether it may.
 //!
-//! `/` is the page, `/ws/{client_id}` and `/echo` begin a WebSocket, and [`ROUTES`] has the rest. An upgrade is kept in the
+//! `/` is the page, `/ws/{client_id}` and `/echo` begin a WebSocket, and `ROUTES` has the rest. An upgrade is kept in the
 //! service; the server takes it from there after the 101 was written.
 
 use crate::client::Client;
@@ -45,25 +45,30 @@ pub enum Route {
     Lifecycle,
 }
 
-/// A path, what is there, its methods, and what a 404 says of it. Without methods: the opening handshake checks them.
-type Row = (&'static str, Route, Fields, &'static str);
+/// A path of this server.
+struct Row {
+    path: &'static str,
+    route: Route,
+    /// The methods, as an `Allow` header field. For WebSockets there are none: the opening handshake checks the method.
+    methods: Fields,
+    /// How a 404 lists the path. Empty if it does not.
+    about: &'static str,
+}
 
-/// Where a client's id is in a path.
+/// The path of the chat, before the client's id.
 const CHAT: &str = "/ws/";
 
 const READ: Fields = &[("allow", "GET, HEAD")];
 
-const HANDSHAKE: Fields = &[];
-
-/// All routes. The id in that of the chat stands for any.
-pub const ROUTES: [Row; 7] = [
-    ("/", Route::Fixed(page), READ, "/ (the page)"),
-    (CHAT, Route::Chat(0), HANDSHAKE, "/ws/{client_id} (the chat)"),
-    ("/echo", Route::Echo, HANDSHAKE, "/echo"),
-    ("/lifecycle", Route::Lifecycle, &[("allow", "GET")], "/lifecycle"),
-    ("/healthz", Route::Fixed(healthy), READ, "/healthz"),
-    ("/inspector.js", Route::Fixed(inspector_script), READ, ""),
-    ("/inspector.css", Route::Fixed(inspector_style), READ, ""),
+/// All paths. The id of the chat's route is a placeholder.
+static ROUTES: &[Row] = &[
+    Row { path: "/", route: Route::Fixed(page), methods: READ, about: "/ (the page)" },
+    Row { path: CHAT, route: Route::Chat(0), methods: &[], about: "/ws/{client_id} (the chat)" },
+    Row { path: "/echo", route: Route::Echo, methods: &[], about: "/echo" },
+    Row { path: "/lifecycle", route: Route::Lifecycle, methods: &[("allow", "GET")], about: "/lifecycle" },
+    Row { path: "/healthz", route: Route::Fixed(healthy), methods: READ, about: "/healthz" },
+    Row { path: "/inspector.js", route: Route::Fixed(inspector_script), methods: READ, about: "" },
+    Row { path: "/inspector.css", route: Route::Fixed(inspector_style), methods: READ, about: "" },
 ];
 
 /// Finds the route of a path.
@@ -76,14 +81,14 @@ pub fn route(path: &str) -> Result<Route, Refusal> {
 
 fn find(path: &str) -> Result<(Route, Fields), Refusal> {
     if let Some(client_id) = path.strip_prefix(CHAT) {
-        return client_id.parse().map(|id| (Route::Chat(id), HANDSHAKE)).map_err(|_| bad_client_id());
+        return client_id.parse().map(|id| (Route::Chat(id), Fields::default())).map_err(|_| bad_client_id());
     }
-    let row = ROUTES.iter().find(|(known, ..)| *known == path);
-    row.map(|(_, route, methods, _)| (*route, *methods)).ok_or_else(not_found)
+    let row = ROUTES.iter().find(|row| row.path == path);
+    row.map(|row| (row.route, row.methods)).ok_or_else(not_found)
 }
 
 fn not_found() -> Refusal {
-    let paths: Vec<_> = ROUTES.iter().map(|(.., about)| *about).filter(|about| !about.is_empty()).collect();
+    let paths: Vec<_> = ROUTES.iter().map(|row| row.about).filter(|about| !about.is_empty()).collect();
     Refusal {
         status: StatusCode::NOT_FOUND,
         fields: &[],

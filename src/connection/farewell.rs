@@ -4,7 +4,7 @@ use super::{Connection, SCRATCH, Seat};
 use crate::client::Client;
 use crate::protocol::Closing;
 use crate::protocol::output::Output;
-use crate::room::Cut;
+use crate::room::member::Cut;
 use crate::view::hooks::{Start, View};
 use std::future::poll_fn;
 use std::io;

@@ -10,7 +10,7 @@ pub struct PerSecond {
 }
 
 impl PerSecond {
-    /// Counts one more and returns true, unless this second already has `most`.
+    /// Counts one more event. Returns false, and does not count it, if this second already has `most`.
     pub fn take(&mut self, most: u32, now: Instant) -> bool {
         let over = |begun| now.saturating_duration_since(begun) >= Duration::from_secs(1);
         if self.begun.is_none_or(over) {

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
+use std::time::Instant;
 
 /// Whole frames, of which the socket may have taken the beginning.
 #[derive(Debug, Default)]
@@ -9,6 +10,7 @@ pub struct Output {
     bytes: VecDeque<u8>,
     begun: bool,
     written: u64,
+    progress: Option<Instant>,
 }
 
 impl Output {
@@ -19,12 +21,17 @@ impl Output {
 
     /// The rest of a frame whose beginning is on the wire.
     pub fn rest(bytes: Vec<u8>) -> Self {
-        Self { begun: !bytes.is_empty(), bytes: bytes.into(), written: 0 }
+        Self { begun: !bytes.is_empty(), bytes: bytes.into(), ..Self::default() }
     }
 
     /// Whether nothing is left to write.
     pub fn is_empty(&self) -> bool {
         self.bytes.is_empty()
+    }
+
+    /// Bytes left to write.
+    pub fn len(&self) -> usize {
+        self.bytes.len()
     }
 
     /// Bytes that the socket took so far.
@@ -42,8 +49,16 @@ impl Output {
         self.begun
     }
 
+    /// Returns when the client last showed that it reads: the rest of what its socket had no room for was taken.
+    pub fn progress(&self) -> Option<Instant> {
+        self.progress
+    }
+
     /// Removes the bytes that the socket took.
     pub fn advance(&mut self, written: usize) {
+        if self.begun {
+            self.progress = Some(Instant::now());
+        }
         self.bytes.drain(..written);
         self.written += written as u64;
         self.begun = !self.bytes.is_empty();

@@ -2,12 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-/// Watches for a client that has fallen silent: after one interval without a byte it gets a Ping, after one more it is
-/// given up.
+/// Watches for a client that has fallen silent: after one interval without a sign of life it gets a Ping, after one more it
+/// is given up.
 #[derive(Clone, Copy, Debug)]
 pub struct Silence {
     interval: Duration,
-    /// The last byte or, after that, the Ping.
+    /// The last sign of life or, after that, the Ping.
     since: Instant,
     pinged: bool,
 }
@@ -29,9 +29,11 @@ impl Silence {
         Self { interval, since: now, pinged: false }
     }
 
-    /// A byte came.
-    pub fn end(&mut self, now: Instant) {
-        (self.since, self.pinged) = (now, false);
+    /// The client showed a sign of life: it sent a byte, or its full socket took one.
+    pub fn end(&mut self, at: Instant) {
+        if at > self.since {
+            (self.since, self.pinged) = (at, false);
+        }
     }
 
     /// When the next thing is due.

@@ -1,9 +1,9 @@
-//! The log: the end of the room's stream of bytes, kept once for all members that are behind.
+//! The log: the last bytes of the room's stream, kept once for all members that are behind.
 
 use crate::frame::length_on_wire;
 use std::collections::VecDeque;
 
-/// The end of the room's stream, from the place of the slowest member. Turns have taken everything before `end`.
+/// The last bytes of the room's stream, from the slowest member's place on. Turns have taken everything before `end`.
 #[derive(Debug, Default)]
 pub(super) struct Log {
     pub(super) end: u64,

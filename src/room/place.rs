@@ -10,6 +10,7 @@ use std::ops::Range;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
+use std::time::Instant;
 use tokio::io::AsyncWrite;
 use tokio::net::tcp::OwnedWriteHalf;
 
@@ -19,12 +20,16 @@ pub(super) struct Place {
     pub(super) client: Arc<Client>,
     /// The place where it joined.
     joined: u64,
-    /// The next byte that this member gets.
+    /// The next byte that this member gets. It is beyond the end of the log for a member that joined since the last turn.
     pub(super) next: u64,
     /// Where the stream ends for it: nowhere, until it leaves.
     end: u64,
     pub(super) writer: Writer,
     socket: Option<OwnedWriteHalf>,
+    /// Whether the socket was full at the last write.
+    full: bool,
+    /// When the socket last took bytes after it was full. The client must have read some.
+    progress: Option<Instant>,
     /// Wakes the member's task.
     pub(super) waker: Option<Waker>,
 }
@@ -52,7 +57,17 @@ pub(super) enum Writer {
 impl Place {
     /// The place of a member that joins now, at the end of the stream.
     pub(super) fn new(client: Arc<Client>, end: u64) -> Self {
-        Self { client, joined: end, next: end, end: u64::MAX, writer: Writer::Opening, socket: None, waker: None }
+        Self {
+            client,
+            joined: end,
+            next: end,
+            end: u64::MAX,
+            writer: Writer::Opening,
+            socket: None,
+            full: false,
+            progress: None,
+            waker: None,
+        }
     }
 
     /// Takes the socket: the member's task writes what was said since it joined.
@@ -84,6 +99,11 @@ impl Place {
         self.socket.as_mut().map_or(Poll::Ready(Ok(())), |socket| Pin::new(socket).poll_shutdown(context))
     }
 
+    /// Returns when the client last showed that it reads: its socket, which was full, took bytes.
+    pub(super) fn progress(&self) -> Option<Instant> {
+        self.progress
+    }
+
     /// Returns the number of the room's bytes that were written to the member.
     pub(super) fn sent(&self) -> u64 {
         self.next - self.joined
@@ -99,11 +119,15 @@ impl Place {
             Ok(written) => {
                 self.next += written as u64;
                 if written < due.len() {
+                    self.full = true;
                     self.hand_over(Writer::Task);
                 }
                 return Some(skipped..skipped + written);
             }
-            Err(error) if error.kind() == ErrorKind::WouldBlock => self.hand_over(Writer::Task),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                self.full = true;
+                self.hand_over(Writer::Task);
+            }
             Err(error) => self.hand_over(Writer::Lost(error.kind())),
         }
         None
@@ -117,21 +141,21 @@ impl Place {
         }
     }
 
-    /// Whether it has yet to take bytes of earlier turns.
-    pub(super) fn is_behind(&self) -> bool {
-        !matches!(self.writer, Writer::Turn)
+    /// Returns the number of bytes that the member is behind the end of the log.
+    pub(super) fn behind(&self, log: &Log) -> u64 {
+        log.end.saturating_sub(self.next)
     }
 
     /// Cuts off a member that is more than a backlog behind.
     pub(super) fn judge(&mut self, log: &Log, max_backlog: u64) {
-        let behind = log.end.saturating_sub(self.next);
+        let behind = self.behind(log);
         if behind > max_backlog && self.needs(log.end) < log.end {
             let rest = log.rest_of_frame(self.next).into();
             self.hand_over(Writer::TooSlow { behind, rest });
         }
     }
 
-    /// The first place of the log that this member still needs.
+    /// Returns the first byte of the stream that the log must keep for this member.
     pub(super) fn needs(&self, end: u64) -> u64 {
         match self.writer {
             Writer::Opening | Writer::Task if self.next < self.end => self.next.min(end),
@@ -169,7 +193,11 @@ impl Place {
                 self.writer = Writer::Turn;
                 return Poll::Ready(Ok(()));
             }
-            match socket.try_write(bytes) {
+            let taken = socket.try_write(bytes);
+            if taken.is_ok() && std::mem::take(&mut self.full) {
+                self.progress = Some(Instant::now());
+            }
+            match taken {
                 Ok(written) if room.is_empty() => {
                     view.wrote(&self.client, &bytes[..written], || Start::aligned(!own.is_begun()));
                     own.advance(written);
@@ -180,6 +208,7 @@ impl Place {
                     self.next += written as u64;
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    self.full = true;
                     ready!(socket.as_ref().poll_write_ready(context))?;
                 }
                 Err(error) => return Poll::Ready(Err(error)),

@@ -1,7 +1,9 @@
+use super::member::Cut;
 use super::*;
 use crate::frame::encode;
 use crate::frame::length_on_wire;
 use crate::http::admission::Admission;
+use crate::protocol::output::Output;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use std::collections::HashMap;
@@ -11,10 +13,10 @@ use std::io::{ErrorKind, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::task::Wake;
-use std::task::Waker;
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 use tokio::io::AsyncReadExt;
+use tokio::net::tcp::OwnedWriteHalf;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -137,7 +139,7 @@ impl Seat {
     /// How many bytes the member has yet to get.
     fn behind(&self) -> u64 {
         let list = self.member.list();
-        list.log.end - list.members[&self.member.client.number].next
+        list.members[&self.member.client.number].behind(&list.log)
     }
 }
 

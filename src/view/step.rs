@@ -91,7 +91,7 @@ impl Step {
         self.client.name().filter(|_| self.named)
     }
 
-    /// The id of the client, if it has one and it is known by then.
+    /// The id of the client, if it was known at that time.
     pub fn id_of_client(&self) -> Option<i64> {
         self.client.id().filter(|_| self.named)
     }

@@ -26,7 +26,8 @@ fn flood_is_delivered_and_missed_steps_are_counted() {
     });
     drop((one, two));
     let (mut steps, mut missed, mut ends) = (0, 0, 0);
-    while ends < 2 {
+    // What was missed is reported within a second, perhaps after the ends.
+    while ends < 2 || missed == 0 {
         let event = viewer.raw();
         match event.strip_prefix("event: missed\ndata: at least ") {
             Some(rest) => missed += rest.split(' ').next().unwrap().parse::<usize>().unwrap(),
@@ -35,7 +36,6 @@ fn flood_is_delivered_and_missed_steps_are_counted() {
         // The end of a connection isn't a frame, so its step is never left out.
         ends += usize::from(event.contains("\ndata: step: life\n"));
     }
-    assert!(missed > 0, "{steps} steps and none missed");
     // Each message has one frame in, two frames out, and a broadcast.
     assert!(steps < 5 * FLOOD, "{steps}");
 }

@@ -245,7 +245,7 @@ fn checks_up_to_the_failed_one() {
     viewer.expect(&passed("#2 Client #7", 6));
     viewer.expect(r#"
         upgrade #2 Client #7 check: Sec-WebSocket-Version is 13: REFUSED (sec-websocket-version: \"12\") (RFC 6455 4.2.1, item 6) [rule: Sec-WebSocket-Version is 13; sent: sec-websocket-version: \"12\"; result: refused]
-        http #2 Client #7 response: response, as it was written (RFC 9110 15) [status: 426; bytes: HTTP/1.1 426 Upgrade Required\r\ncontent-type: text/plain; charset=utf-8\r\nx-content-type-options: ...\r\ncache-control: ...\r\nupgrade: websocket\r\nconnection: Upgrade, close\r\nsec-websocket-version: 13\r\ncontent-length: 402\r\ndate: ...\r\n\r\n]
+        http #2 Client #7 response: response, as it was written (RFC 9110 15) [status: 426; bytes: HTTP/1.1 426 Upgrade Required\r\ncontent-type: text/plain; charset=utf-8\r\nx-content-type-options: ...\r\ncache-control: ...\r\nupgrade: websocket\r\nconnection: Upgrade, close\r\nsec-websocket-version: 13\r\ncontent-length: ...\r\ndate: ...\r\n\r\n]
         termination #2 Client #7 tcp-closed: TCP closed first by the server (RFC 6455 7.1.1) [by: server]
     "#);
     refused("Version: 13\r\n", "Version: 13\r\nOrigin: http://evil.example\r\n");
@@ -256,7 +256,7 @@ fn checks_up_to_the_failed_one() {
     viewer.expect(&passed("#3 Client #7", 8));
     viewer.expect(r#"
         upgrade #3 Client #7 check: the origin is allowed: REFUSED (origin: http://evil.example | host: HOST) (RFC 6455 4.2.2, item 4) [rule: the origin is allowed; sent: origin: http://evil.example | host: HOST; result: refused]
-        http #3 Client #7 response: response, as it was written (RFC 9110 15) [status: 403; bytes: HTTP/1.1 403 Forbidden\r\ncontent-type: text/plain; charset=utf-8\r\nx-content-type-options: ...\r\ncache-control: ...\r\nconnection: close\r\ncontent-length: 452\r\ndate: ...\r\n\r\n]
+        http #3 Client #7 response: response, as it was written (RFC 9110 15) [status: 403; bytes: HTTP/1.1 403 Forbidden\r\ncontent-type: text/plain; charset=utf-8\r\nx-content-type-options: ...\r\ncache-control: ...\r\nconnection: close\r\ncontent-length: ...\r\ndate: ...\r\n\r\n]
         termination #3 Client #7 tcp-closed: TCP closed first by the server (RFC 6455 7.1.1) [by: server]
     "#);
     refused("Version: 13\r\n", "Version: 13\r\nTransfer-Encoding: chunked\r\n");
@@ -267,14 +267,14 @@ fn checks_up_to_the_failed_one() {
     viewer.expect(&passed("#4 Client #7", 7));
     viewer.expect(r#"
         upgrade #4 Client #7 check: no body follows: REFUSED (transfer-encoding: chunked) (RFC 6455 4.1) [rule: no body follows; sent: transfer-encoding: chunked; result: refused]
-        http #4 Client #7 response: response, as it was written (RFC 9110 15) [status: 400; bytes: HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain; charset=utf-8\r\nx-content-type-options: ...\r\ncache-control: ...\r\nconnection: close\r\ncontent-length: 388\r\ndate: ...\r\n\r\n]
+        http #4 Client #7 response: response, as it was written (RFC 9110 15) [status: 400; bytes: HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain; charset=utf-8\r\nx-content-type-options: ...\r\ncache-control: ...\r\nconnection: close\r\ncontent-length: ...\r\ndate: ...\r\n\r\n]
         termination #4 Client #7 tcp-closed: TCP closed first by the server (RFC 6455 7.1.1) [by: server]
     "#);
     refused("/ws/7", "/nowhere");
     viewer.expect(r#"
         http #5 accepted: TCP accepted (RFC 9293 3.5) []
         http #5 request: request, as it was on the wire (RFC 6455 4.1) [bytes: GET /nowhere HTTP/1.1\r\nHost: HOST\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n]
-        http #5 response: response, as it was written (RFC 9110 15) [status: 404; bytes: HTTP/1.1 404 Not Found\r\ncontent-type: text/plain; charset=utf-8\r\nx-content-type-options: ...\r\ncache-control: ...\r\nconnection: close\r\ncontent-length: 374\r\ndate: ...\r\n\r\n]
+        http #5 response: response, as it was written (RFC 9110 15) [status: 404; bytes: HTTP/1.1 404 Not Found\r\ncontent-type: text/plain; charset=utf-8\r\nx-content-type-options: ...\r\ncache-control: ...\r\nconnection: close\r\ncontent-length: ...\r\ndate: ...\r\n\r\n]
         termination #5 tcp-closed: TCP closed first by the server (RFC 6455 7.1.1) [by: server]
     "#);
 }

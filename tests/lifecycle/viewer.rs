@@ -84,7 +84,13 @@ impl Viewer {
 
     fn masked(&self, mut text: String) -> String {
         text = text.replace(&self.address.to_string(), "HOST");
-        for (start, end) in [("date: ", r"\r\n"), (" after ", " ("), ("round-trip: ", "]"), ("seconds: ", "]")] {
+        for (start, end) in [
+            ("content-length: ", r"\r\n"),
+            ("date: ", r"\r\n"),
+            (" after ", " ("),
+            ("round-trip: ", "]"),
+            ("seconds: ", "]"),
+        ] {
             text = cut(text, start, end);
         }
         if let Some((before, after)) = text.split_once(" out, ") {

@@ -9,7 +9,7 @@ use test_client::frame::{
     from_server, says, text,
 };
 use test_client::server::limits::{CLOSE_DEADLINE, UNFINISHED_MESSAGE_AGE};
-use test_client::server::{Limits, Options, Server, beside_neighbours, max_message_size};
+use test_client::server::{Limits, Options, Server, beside_neighbours, limits_with, max_message_size};
 
 const PROTOCOL: u16 = 1002;
 const UNSUPPORTED: u16 = 1003;
@@ -284,6 +284,67 @@ fn unread_pongs_stop_the_server_reading() {
         assert_eq!(full.kind(), ErrorKind::TimedOut, "{full}");
         client.reset();
     });
+}
+
+/// Options with this ping interval, for members that fall far behind.
+fn patient(ping_interval: Duration) -> Options {
+    Options { limits: limits_with(ping_interval, 64 << 20), ..Options::default() }
+}
+
+/// Says a message to the members `times` times. Only `speaker` reads it.
+fn flood(speaker: &mut Client, payload: &str, times: usize) {
+    for _ in 0..times {
+        speaker.send_text(payload);
+        while speaker.read_any_frame().is(PING) {
+            speaker.send_frame(FIN | PONG, b"");
+        }
+    }
+}
+
+/// It answers no Ping, but its full socket takes bytes again and again.
+#[test]
+fn slow_reader_is_not_silent() {
+    const MESSAGES: usize = 400;
+    const INTERVAL: Duration = Duration::from_secs(2);
+    let server = Server::start(patient(INTERVAL));
+    let (mut slow, mut speaker) = (server.join(1), server.join(2));
+    let payload = "x".repeat(60_000);
+    flood(&mut speaker, &payload, MESSAGES);
+    let start = Instant::now();
+    let mut messages = 0;
+    while messages < MESSAGES {
+        let frame = slow.read_any_frame();
+        assert!(!frame.is(CLOSE), "closed after {messages} messages");
+        messages += usize::from(frame.is(TEXT));
+        let due = 3 * INTERVAL * u32::try_from(messages).unwrap() / MESSAGES as u32;
+        thread::sleep(due.saturating_sub(start.elapsed()));
+    }
+    drop(speaker);
+}
+
+/// Its socket is full, so a Pong waits; but it speaks, and is heard.
+#[test]
+fn speaker_that_reads_nothing_is_heard() {
+    const INTERVAL: Duration = Duration::from_secs(1);
+    let server = Server::start(patient(INTERVAL));
+    let (mut deaf, mut witness) = (server.join(1), server.join(2));
+    flood(&mut witness, &"x".repeat(60_000), 300);
+    deaf.send_frame(FIN | PING, b"");
+    let start = Instant::now();
+    let mut number = 0;
+    while start.elapsed() < 4 * INTERVAL {
+        deaf.send_text(&number.to_string());
+        let frame = loop {
+            let frame = witness.read_any_frame();
+            if !frame.is(PING) {
+                break frame;
+            }
+            witness.send_frame(FIN | PONG, b"");
+        };
+        assert_eq!(String::from_utf8_lossy(&frame.payload), format!("Client #1 says: {number}"));
+        number += 1;
+        thread::sleep(INTERVAL / 10);
+    }
 }
 
 #[test]

@@ -1,0 +1,135 @@
+//! What a connection does with its place in the room.
+
+use super::place::Writer;
+use super::{List, Room, lock};
+use crate::client::Client;
+use crate::protocol::output::Output;
+use std::io;
+use std::sync::{Arc, MutexGuard};
+use std::task::{Context, Poll, ready};
+use std::time::Instant;
+use tokio::net::tcp::OwnedWriteHalf;
+
+/// A connection's membership in the room. Dropping it removes the connection from the room.
+#[derive(Debug)]
+pub struct Member {
+    room: Arc<Room>,
+    pub(super) client: Arc<Client>,
+}
+
+/// The reason that the room no longer sends to a member.
+#[derive(Debug)]
+pub enum Cut {
+    /// It is too far behind, by this many bytes.
+    TooSlow(u64),
+    /// Writing to its socket failed.
+    Lost(io::ErrorKind),
+}
+
+impl From<io::Error> for Cut {
+    fn from(error: io::Error) -> Self {
+        Self::Lost(error.kind())
+    }
+}
+
+impl Member {
+    /// The membership of a connection that has a place.
+    pub(super) fn new(room: Arc<Room>, client: Arc<Client>) -> Self {
+        Self { room, client }
+    }
+
+    pub(super) fn list(&self) -> MutexGuard<'_, List> {
+        lock(&self.room.parts[self.client.part].list)
+    }
+
+    /// Broadcasts whole frames to all members.
+    pub fn broadcast(&self, frames: &[u8]) {
+        if !frames.is_empty() {
+            self.room.view.broadcast(&self.client, frames.len(), || self.room.counts());
+            self.room.speak(frames);
+        }
+    }
+
+    /// Hands the member its socket, once the 101 is written.
+    pub fn open(&self, socket: OwnedWriteHalf) {
+        if let Some(place) = self.list().place(self.client.number) {
+            place.open(socket);
+        }
+        self.room.view.joined(&self.client, || self.room.members());
+    }
+
+    /// Writes the bytes that the member is behind, and its `own` frames at the next frame boundary. Ready when nothing is left;
+    /// from then on the turn writes to this member.
+    ///
+    /// # Errors
+    /// The member is too slow, or its socket is lost.
+    pub fn poll_send(&self, context: &mut Context<'_>, own: &mut Output) -> Poll<Result<(), Cut>> {
+        let mut guard = self.list();
+        let List { members, leaving, log, .. } = &mut *guard;
+        let number = self.client.number;
+        let Some(place) = members.get_mut(&number).or_else(|| leaving.get_mut(&number)) else {
+            return Poll::Ready(Ok(()));
+        };
+        if !place.waker.as_ref().is_some_and(|waker| waker.will_wake(context.waker())) {
+            place.waker = Some(context.waker().clone());
+        }
+        match &place.writer {
+            Writer::Turn if own.is_empty() => return Poll::Ready(Ok(())),
+            Writer::TooSlow { behind, .. } => return Poll::Ready(Err(Cut::TooSlow(*behind))),
+            Writer::Lost(kind) => return Poll::Ready(Err(Cut::Lost(*kind))),
+            Writer::Opening | Writer::Turn | Writer::Task => place.writer = Writer::Task,
+        }
+        let caught_up = place.poll_catch_up(context, own, log, &self.room.view);
+        ready!(caught_up).map_err(|error| Cut::Lost(error.kind()))?;
+        guard.trim();
+        Poll::Ready(Ok(()))
+    }
+
+    /// Leaves the room, after a last turn. [`poll_send`](Self::poll_send) then goes on up to the frames of that turn, or, for a
+    /// member that is too slow, no further. Returns what is to be written before the member's own frames: the rest of a frame
+    /// whose beginning is on the wire.
+    pub fn leave(&self) -> Output {
+        self.room.turn(self.client.part);
+        let mut guard = self.list();
+        let List { members, leaving, log, .. } = &mut *guard;
+        let number = self.client.number;
+        let left = members.remove(&number);
+        let is_member = left.is_some();
+        let Some(mut place) = left.or_else(|| leaving.remove(&number)) else { return Output::new() };
+        let rest = place.leave(log);
+        leaving.insert(number, place);
+        guard.trim();
+        drop(guard);
+        if is_member {
+            self.room.view.left(&self.client, || self.room.members());
+        }
+        rest
+    }
+
+    /// Returns when the client last showed that it reads: its socket, which was full, took bytes.
+    pub fn progress(&self) -> Option<Instant> {
+        self.list().place(self.client.number)?.progress()
+    }
+
+    /// Ends the server's side of TCP.
+    ///
+    /// # Errors
+    /// The socket is lost.
+    pub fn poll_shutdown(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.list().place(self.client.number).map_or(Poll::Ready(Ok(())), |place| place.poll_shutdown(context))
+    }
+
+    /// Returns the number of the room's bytes that were written to the member.
+    pub fn sent(&self) -> u64 {
+        self.list().place(self.client.number).map_or(0, |place| place.sent())
+    }
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        let mut list = self.list();
+        let List { members, leaving, .. } = &mut *list;
+        let _place = members.remove(&self.client.number).or_else(|| leaving.remove(&self.client.number));
+        list.trim();
+    }
+}
