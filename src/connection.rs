@@ -264,11 +264,10 @@ impl Connection {
             let reason = "end of stream without a Close frame, RFC 6455 7.1.4";
             self.protocol.fail(Failure::new(CloseCode::Protocol, reason), &mut self.own);
         }
-        if let None | Some(Ending::EndOfStream) = end {
-            if timeout(CLOSE_DEADLINE, self.farewell()).await.is_err() {
-                // Dropping the socket discards unsent data.
-                self.server.view.shutdown(&self.client);
-            }
+        let reachable = matches!(end, None | Some(Ending::EndOfStream));
+        if reachable && timeout(CLOSE_DEADLINE, self.farewell()).await.is_err() {
+            // Dropping the socket discards unsent data.
+            self.server.view.shutdown(&self.client);
         }
         // Unless it has already left.
         self.leave();
