@@ -13,7 +13,7 @@ mod farewell;
 
 use crate::client::Client;
 use crate::frame::{Failure, encode};
-use crate::limits::{CLOSE_DEADLINE, MAX_OWN_OUTPUT, READ_SIZE};
+use crate::limits::{CLOSE_DEADLINE, MAX_OWN_OUTPUT, MAX_PENDING, READ_SIZE};
 use crate::protocol::output::Output;
 use crate::protocol::{Incoming, Protocol};
 use crate::room::member::{Cut, Member};
@@ -237,7 +237,6 @@ impl Connection {
         let Self { server, client, seat, protocol, own, messages, .. } = self;
         server.view.read(client, input, Start::aligned(protocol.is_between_messages()));
         self.bytes_in += input.len() as u64;
-        said.clear();
         protocol.receive(input, Instant::now(), own, |message, own| {
             *messages += 1;
             match (&seat, message) {
@@ -255,6 +254,9 @@ impl Connection {
         if let Seat::Room(member) = seat {
             member.broadcast(said);
         }
+        // One huge message must not hold its memory for good.
+        said.clear();
+        said.shrink_to(MAX_PENDING);
     }
 
     /// Leaves the room, and closes the connection cleanly (phase 4).

@@ -132,6 +132,11 @@ impl Frames {
         self.raw == 0
     }
 
+    /// Returns the bytes of the unfinished message so far, with headers and control frames.
+    pub fn unfinished_bytes(&self) -> u64 {
+        self.raw
+    }
+
     /// None if nothing is half read. Otherwise whether the unfinished message began in the last `advanced` bytes.
     pub fn begun_in(&self, advanced: usize) -> Option<bool> {
         (!self.between_messages()).then_some(self.raw <= advanced as u64)

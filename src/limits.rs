@@ -109,8 +109,11 @@ pub const LARGEST_MESSAGE: u64 = 1 << 30;
 /// because empty fragments have no payload to limit.
 pub const UNFINISHED_MESSAGE_FACTOR: u64 = 4;
 
-/// The longest time to receive one message.
+/// The time to receive one message, whatever its size.
 pub const UNFINISHED_MESSAGE_AGE: Duration = Duration::from_secs(30);
+
+/// Bytes of an unfinished message that put its deadline off by a second: a large message may come over a slow line.
+pub const UNFINISHED_MESSAGE_RATE: u64 = 16 * 1024;
 
 /// The longest time to receive a request head.
 pub const REQUEST_DEADLINE: Duration = Duration::from_secs(10);

@@ -17,7 +17,7 @@ pub mod silence;
 
 use crate::frame::text::{unmask, whole_text_frame};
 use crate::frame::{Failure, Frames, Reached};
-use crate::limits::UNFINISHED_MESSAGE_AGE;
+use crate::limits::{UNFINISHED_MESSAGE_AGE, UNFINISHED_MESSAGE_RATE};
 use memory::Memory;
 use output::Output;
 use silence::{Due, Silence};
@@ -105,7 +105,8 @@ impl Protocol {
     }
 
     fn message_deadline(&self) -> Option<Instant> {
-        self.unfinished_since.map(|since| since + UNFINISHED_MESSAGE_AGE)
+        let earned = Duration::from_secs(self.frames.unfinished_bytes() / UNFINISHED_MESSAGE_RATE);
+        self.unfinished_since.map(|since| since + UNFINISHED_MESSAGE_AGE + earned)
     }
 
     /// Processes the bytes that were read. Each message goes to `deliver`. Pong and Close frames are appended to `output`, in

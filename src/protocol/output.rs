@@ -1,5 +1,6 @@
 //! Bytes on their way to one client.
 
+use crate::limits::MAX_OWN_OUTPUT;
 use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::time::Instant;
@@ -62,6 +63,10 @@ impl Output {
         self.bytes.drain(..written);
         self.written += written as u64;
         self.begun = !self.bytes.is_empty();
+        if !self.begun {
+            // A huge echo must not hold its memory for good.
+            self.bytes.shrink_to(MAX_OWN_OUTPUT);
+        }
     }
 
     /// Removes this many bytes from the end, which begin with a frame.

@@ -458,6 +458,27 @@ fn an_unfinished_message_is_due_30_seconds_after_its_first_byte() {
 }
 
 #[test]
+fn the_bytes_of_an_unfinished_message_put_its_deadline_off() {
+    let start = Instant::now();
+    let mut run = Run::new();
+    run.protocol = protocol(1 << 20);
+    let rate = UNFINISHED_MESSAGE_RATE;
+    // The header counts, so that all is a whole number of seconds.
+    let frame = claim(0x01, 4 * rate);
+    run.receive_at(start, &frame);
+    let after = |seconds| start + UNFINISHED_MESSAGE_AGE + Duration::from_secs(seconds);
+    let payload = vec![0; usize::try_from(rate).unwrap()];
+    run.receive_at(start, &payload[frame.len()..]);
+    assert_eq!(run.protocol.deadline(), Some(after(1)));
+    run.receive_at(start, &payload);
+    assert_eq!(run.protocol.deadline(), Some(after(2)));
+    run.protocol.expire(after(2) - Duration::from_nanos(1), &mut run.output);
+    assert!(!run.protocol.is_closed());
+    run.protocol.expire(after(2), &mut run.output);
+    assert!(run.protocol.is_closed());
+}
+
+#[test]
 fn a_message_that_is_due_gets_1008_not_earlier() {
     let start = Instant::now();
     let mut run = Run::new();

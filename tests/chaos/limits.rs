@@ -8,6 +8,7 @@ use test_client::client::{Client, Ended};
 use test_client::faults::answer::Listener;
 use test_client::frame::{CLOSE, FIN, PING, close, from_client, text};
 use test_client::neighbours::Neighbours;
+use test_client::request::opening;
 use test_client::target::Target;
 use tokio::time::timeout;
 
@@ -116,6 +117,28 @@ async fn unread_pongs_take_no_memory() {
     let grown = program.resident().saturating_sub(before);
     assert!(grown < 2 << 20, "{grown} bytes");
     assert!(neighbours.finish().await.unharmed());
+}
+
+/// Sends one huge message to this path, reads the answer, and returns by how many bytes the server has grown afterwards.
+async fn grown_by_one_huge_message(path: &str) -> usize {
+    const HUGE: usize = 16 << 20;
+    let size = HUGE.to_string();
+    let program = SWITCHBOARD.start(&["--max-message-size", &size, "--max-backlog", &(4 * HUGE).to_string()]);
+    let mut client = Client::connect(program.target().address).await.unwrap();
+    client.send(opening(program.target().address, path).as_bytes());
+    timeout(FLOOD_DEADLINE, client.head()).await.unwrap().unwrap();
+    let before = program.resident();
+    client.send(&text(&"x".repeat(HUGE - 100)));
+    while timeout(FLOOD_DEADLINE, client.frame()).await.unwrap().unwrap().payload.len() < HUGE - 100 {}
+    program.resident().saturating_sub(before)
+}
+
+#[tokio::test]
+async fn the_memory_of_one_huge_message_is_given_back() {
+    for path in ["/ws/1", "/echo"] {
+        let grown = grown_by_one_huge_message(path).await;
+        assert!(grown < 4 << 20, "{path}: {grown} bytes");
+    }
 }
 
 #[tokio::test]
