@@ -72,10 +72,10 @@ fn lines(headers: &HeaderMap, name: &str) -> impl Iterator<Item = String> {
 }
 
 impl Refusal {
-    /// The whole response to the request with this head.
-    pub fn response(&self, head: &Head) -> Response<Full<Bytes>> {
+    /// The text of the response.
+    fn text(&self, head: &Head) -> String {
         let host = authority(&head.headers).unwrap_or("127.0.0.1:8000");
-        let text = format!(
+        format!(
             "{status}\n\n\
              fault: {fault}\n\
              rule:  {rule}\n\
@@ -87,8 +87,12 @@ impl Refusal {
             fault = self.fault,
             rule = self.rule,
             sent = self.sent.show(head),
-        );
-        let mut response = Response::new(Full::new(Bytes::from(text)));
+        )
+    }
+
+    /// The whole response to the request with this head.
+    pub fn response(&self, head: &Head) -> Response<Full<Bytes>> {
+        let mut response = Response::new(Full::new(Bytes::from(self.text(head))));
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
@@ -111,6 +115,37 @@ fn authority(request: &HeaderMap) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::responses::unavailable;
+    use hyper::Request;
+
+    /// The commands at the end of a refusal to a request with these `X-Forwarded-Proto` lines.
+    fn commands(forwarded: &[&'static str]) -> (String, String) {
+        let mut request = Request::builder().uri("/ws/1").header(HOST, "chat.example");
+        for scheme in forwarded {
+            request = request.header("x-forwarded-proto", *scheme);
+        }
+        let head = request.body(()).expect("a request").into_parts().0;
+        let text = unavailable("full").text(&head);
+        let url = |line: &str| {
+            let line = text.lines().find(|text| text.starts_with(line)).expect("a command");
+            line.rsplit_once(' ').expect("a URL at its end").1.to_owned()
+        };
+        (url("works: "), url("or: "))
+    }
+
+    #[test]
+    fn the_commands_have_the_scheme_that_a_proxy_reports() {
+        let plain = ("ws://chat.example/ws/1".to_owned(), "http://chat.example/ws/1".to_owned());
+        let secure = ("wss://chat.example/ws/1".to_owned(), "https://chat.example/ws/1".to_owned());
+        assert_eq!(commands(&[]), plain);
+        for scheme in ["http", "ws", "", "HTTPS", "https, http", "https ", "x; reboot"] {
+            assert_eq!(commands(&[scheme]), plain, "{scheme}");
+        }
+        for scheme in ["https", "wss"] {
+            assert_eq!(commands(&[scheme]), secure, "{scheme}");
+        }
+        assert_eq!(commands(&["https", "https"]), plain);
+    }
 
     #[test]
     fn the_command_names_only_a_host_that_is_harmless_in_a_shell() {
