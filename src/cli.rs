@@ -150,7 +150,7 @@ fn describe(text: &mut String, option: &str, help: &str) {
 /// Parses the command line. `max_connections` is the default that the open-file limit leaves.
 ///
 /// # Errors
-/// An unknown option, or a value that is wrong.
+/// An unknown option, a value that is wrong, or limits that contradict each other.
 pub fn command(mut parser: lexopt::Parser, max_connections: usize) -> Result<Command, lexopt::Error> {
     let mut arguments = Arguments::default();
     arguments.options.limits.max_connections = max_connections;
@@ -170,6 +170,7 @@ pub fn command(mut parser: lexopt::Parser, max_connections: usize) -> Result<Com
         }
     }
     let Arguments { hosts, lifecycle, options, .. } = &mut arguments;
+    options.limits.check().map_err(|error| lexopt::Error::Custom(error.into()))?;
     options.admission.loopback_only = hosts.iter().all(IpAddr::is_loopback);
     options.lifecycle = lifecycle.unwrap_or(options.admission.loopback_only);
     Ok(Command::Serve(arguments))
@@ -249,13 +250,13 @@ mod tests {
 
     #[test]
     fn each_option_sets_its_own() {
-        let line = "--host ::1 --port 9 --threads 3 --allow-origin http://a.example --max-message-size 11 --max-backlog 12 \
+        let line = "--host ::1 --port 9 --threads 3 --allow-origin http://a.example --max-message-size 11 --max-backlog 12000000 \
                     --max-connections 13 --ping-interval 14 --explain";
         let Arguments { hosts, port, options, .. } = serve(&line.split_whitespace().collect::<Vec<_>>());
         let Limits { max_message_size, max_backlog, max_connections, ping_interval } = options.limits;
         assert_eq!((hosts, port, options.threads), (vec!["::1".parse().expect("an address")], 9, 3));
         assert_eq!(options.admission.allowed, ["http://a.example".parse().expect("an origin")]);
-        assert_eq!((max_message_size, max_backlog, max_connections), (11, 12, 13));
+        assert_eq!((max_message_size, max_backlog, max_connections), (11, 12_000_000, 13));
         assert_eq!((ping_interval, options.explain), (Some(Duration::from_secs(14)), true));
     }
 

@@ -84,9 +84,8 @@ fn message_size_and_backlog_that_contradict_each_other() {
     );
     refused(&["--max-message-size", "33554432"], &line);
     let needed = backlog_for(65_536);
-    let line = format!(
-        "--max-backlog 1000 is too small for --max-message-size 65536: set --max-backlog to at least {needed}"
-    );
+    let line =
+        format!("--max-backlog 1000 is too small for --max-message-size 65536: set --max-backlog to at least {needed}");
     refused(&["--max-backlog", "1000"], &line);
 }
 

@@ -1,9 +1,11 @@
 //! Phase 1: the page and the files of its inspector, over plain HTTP.
 
 use crate::SWITCHBOARD;
+use std::time::Instant;
 use test_client::DEADLINE;
 use test_client::blocking::Client;
 use test_client::program::Program;
+use test_client::server::limits::CLOSE_DEADLINE;
 use test_client::server::{INSPECTOR_SCRIPT, INSPECTOR_STYLE, Options, PAGE, PAGE_POLICY, Server, beside_neighbours};
 use tokio::runtime::Builder;
 
@@ -115,6 +117,20 @@ fn request_whose_body_never_comes_is_answered_and_ends() {
         }
     }
     closed(&program, files);
+}
+
+/// The server reads on after its response, so that no reset overtakes it, but not for long.
+#[test]
+fn body_without_end_does_not_keep_the_connection() {
+    let server = Server::start(Options::default());
+    let mut client = Client::tcp(server.address);
+    client.send(format!("POST / HTTP/1.1\r\nHost: {}\r\nContent-Length: 1000000000\r\n\r\n", server.address));
+    assert!(client.read_head().starts_with("HTTP/1.1 405 "));
+    client.read_to_end();
+    let start = Instant::now();
+    while client.try_send("x", DEADLINE).is_ok() {
+        assert!(start.elapsed() < CLOSE_DEADLINE + DEADLINE, "the server still reads");
+    }
 }
 
 /// Waits until the server has closed all connections.
