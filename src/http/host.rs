@@ -34,7 +34,7 @@ pub fn check(head: &Parts) -> Result<(), &'static str> {
 }
 
 /// Whether this is a host and perhaps a port (RFC 3986 3.2.2, 3.2.3). The host must not be empty (RFC 9110 4.2.1).
-fn is_host(text: &str) -> bool {
+pub fn is_host(text: &str) -> bool {
     let (name, port) = match text.rsplit_once(':') {
         Some((name, port)) if !port.ends_with(']') => (name, port),
         _ => (text, ""),
@@ -149,9 +149,8 @@ mod tests {
     #[test]
     fn authority_of_a_target_must_be_a_host() {
         for target in ["http://user:password@a/", "http://a:99999/", "http://:80/"] {
-            let Ok(request) = Request::builder().uri(target).body(()) else { continue };
             let fault = "the target does not have a host with an optional port";
-            assert_eq!(check(&request.into_parts().0), Err(fault), "{target}");
+            assert_eq!(check(&head(target, &["a"])), Err(fault), "{target}");
         }
     }
 }

@@ -3,7 +3,7 @@
 //! Each refusal says what is wrong, which rule it breaks, what was sent, and a command that works.
 
 use crate::escape::quote;
-use crate::http::host::{host, schemes};
+use crate::http::host::{host, is_host, schemes};
 use crate::limits::QUOTE_LENGTH;
 use bytes::Bytes;
 use http_body_util::Full;
@@ -83,7 +83,7 @@ fn lines(headers: &HeaderMap, name: &str) -> impl Iterator<Item = String> {
 impl Refusal {
     /// The text of the response.
     fn text(&self, head: &Head) -> String {
-        let host = host(head).filter(|host| is_harmless(host)).unwrap_or("127.0.0.1:8000");
+        let host = host(head).filter(|host| is_host(host) && is_harmless(host)).unwrap_or("127.0.0.1:8000");
         let (ws, http) = schemes(&head.headers);
         format!(
             "{status}\n\n\
@@ -164,6 +164,15 @@ mod tests {
         }
         for host in ["x; rm -rf ~", "$(reboot)", "a&b", "", &"x".repeat(QUOTE_LENGTH + 1)] {
             assert!(!is_harmless(host), "{host}");
+        }
+    }
+
+    #[test]
+    fn the_command_does_not_repeat_a_host_that_is_none() {
+        for host in ["localhost:99999", ":80", "::1"] {
+            let head = Request::builder().header(HOST, host).body(()).expect("a request").into_parts().0;
+            let text = unavailable("full").text(&head);
+            assert!(text.contains("\nworks: websocat ws://127.0.0.1:8000/ws/1\n"), "{text}");
         }
     }
 

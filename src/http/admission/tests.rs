@@ -3,7 +3,7 @@ use hyper::Request;
 use hyper::header::HOST;
 
 /// The head of a request with this `Host`.
-fn headers(host: &str, origins: &[&str]) -> Head {
+fn to(host: &str, origins: &[&str]) -> Head {
     request("/", &[host], origins)
 }
 
@@ -29,10 +29,10 @@ fn listening_on_loopback_alone_requires_a_loopback_host() {
         "[::1]",
         "[::1]:8000",
     ] {
-        assert_eq!(admission(&[]).check_host(&headers(host, &[])), Ok(()), "{host}");
+        assert_eq!(admission(&[]).check_host(&to(host, &[])), Ok(()), "{host}");
     }
     for host in ["evil.example", "evil.example:8000", "localhost.evil.example", "notlocalhost", "128.0.0.1", "[::2]"] {
-        let refusal = admission(&[]).check_host(&headers(host, &[])).unwrap_err();
+        let refusal = admission(&[]).check_host(&to(host, &[])).unwrap_err();
         assert_eq!((refusal.status.as_u16(), refusal.sent), (421, Sent::Host), "{host}");
     }
 }
@@ -40,15 +40,15 @@ fn listening_on_loopback_alone_requires_a_loopback_host() {
 #[test]
 fn listening_on_more_than_loopback_takes_any_host() {
     let open = Admission::default();
-    assert_eq!(open.check_host(&headers("chat.example", &[])), Ok(()));
+    assert_eq!(open.check_host(&to("chat.example", &[])), Ok(()));
 }
 
 #[test]
 fn the_host_of_an_allowed_origin_is_allowed() {
     let admission = admission(&["https://Chat.Example", "http://other:81"]);
-    assert_eq!(admission.check_host(&headers("chat.example", &[])), Ok(()));
-    assert_eq!(admission.check_host(&headers("OTHER:81", &[])), Ok(()));
-    assert!(admission.check_host(&headers("other:82", &[])).is_err());
+    assert_eq!(admission.check_host(&to("chat.example", &[])), Ok(()));
+    assert_eq!(admission.check_host(&to("OTHER:81", &[])), Ok(()));
+    assert!(admission.check_host(&to("other:82", &[])).is_err());
 }
 
 #[test]
@@ -90,13 +90,13 @@ fn the_servers_own_page_is_allowed_with_any_scheme() {
         ("chat.example", "https://chat.example"),
         ("Chat.example", "https://chat.Example"),
     ] {
-        assert!(admission(&[]).allows_origin(&headers(host, &[origin])));
+        assert!(admission(&[]).allows_origin(&to(host, &[origin])));
     }
 }
 
 #[test]
 fn no_origin_is_allowed() {
-    assert!(admission(&[]).allows_origin(&headers("localhost", &[])));
+    assert!(admission(&[]).allows_origin(&to("localhost", &[])));
 }
 
 #[test]
@@ -110,27 +110,27 @@ fn other_origins_are_refused() {
         "file://localhost:8000",
         "",
     ] {
-        let allows = admission(&["https://chat.example"]).allows_origin(&headers("localhost:8000", &[origin]));
+        let allows = admission(&["https://chat.example"]).allows_origin(&to("localhost:8000", &[origin]));
         assert!(!allows, "{origin}");
     }
 }
 
 #[test]
 fn two_origins_are_refused() {
-    let headers = headers("localhost:8000", &["http://localhost:8000", "http://localhost:8000"]);
-    assert!(!admission(&[]).allows_origin(&headers));
+    let head = to("localhost:8000", &["http://localhost:8000", "http://localhost:8000"]);
+    assert!(!admission(&[]).allows_origin(&head));
 }
 
 #[test]
 fn an_allowed_origin_and_a_star() {
-    let from = |origin: &str| headers("localhost:8000", &[origin]);
+    let from = |origin: &str| to("localhost:8000", &[origin]);
     let some = admission(&["https://chat.example"]);
     assert!(some.allows_origin(&from("https://CHAT.example")));
     assert!(!some.allows_origin(&from("http://chat.example")));
     let any = admission(&["*"]);
     assert!(any.allows_origin(&from("https://evil.example")));
     assert!(any.allows_origin(&from("null")));
-    assert_eq!(any.check_host(&headers("evil.example", &[])), Ok(()));
+    assert_eq!(any.check_host(&to("evil.example", &[])), Ok(()));
 }
 
 #[test]
