@@ -148,7 +148,7 @@ fn describe(text: &mut String, option: &str, help: &str) {
 /// Parses the command line. `max_connections` is the default that the open-file limit leaves.
 ///
 /// # Errors
-/// An unknown option, or a value that is wrong.
+/// An unknown option, a value that is wrong, or limits that contradict each other.
 pub fn command(mut parser: lexopt::Parser, max_connections: usize) -> Result<Command, lexopt::Error> {
     let mut arguments = Arguments::default();
     arguments.options.limits.max_connections = max_connections;
@@ -168,6 +168,7 @@ pub fn command(mut parser: lexopt::Parser, max_connections: usize) -> Result<Com
         }
     }
     let Arguments { hosts, lifecycle, options, .. } = &mut arguments;
+    options.limits.check().map_err(|error| lexopt::Error::Custom(error.into()))?;
     options.admission.loopback_only = hosts.iter().all(IpAddr::is_loopback);
     options.lifecycle = lifecycle.unwrap_or(options.admission.loopback_only);
     Ok(Command::Serve(arguments))
@@ -257,9 +258,10 @@ mod tests {
     fn each_limit_sets_its_own() {
         let defaults = serve(&[]).options.limits;
         for (index, option) in Limits::OPTIONS.iter().enumerate() {
-            let limits = serve(&[&format!("--{}", option.name), "31"]).options.limits;
+            let value = (option.get)(&defaults) + 1;
+            let limits = serve(&[&format!("--{}", option.name), &value.to_string()]).options.limits;
             for (other_index, other) in Limits::OPTIONS.iter().enumerate() {
-                let expected = if index == other_index { 31 } else { (other.get)(&defaults) };
+                let expected = if index == other_index { value } else { (other.get)(&defaults) };
                 assert_eq!((other.get)(&limits), expected, "{} after --{}", other.name, option.name);
             }
         }

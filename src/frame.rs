@@ -18,6 +18,7 @@
 
 mod failure;
 pub mod header_reader;
+mod length;
 pub mod text;
 
 use crate::limits::UNFINISHED_MESSAGE_FACTOR;
@@ -210,6 +211,7 @@ impl Frames {
         ) {
             return Err(Failure::protocol("opcodes 3 to 7 and 11 to 15 are reserved, RFC 6455 5.2"));
         }
+        length::check(self.header.bytes()[1], header.payload_length)?;
         if header.is_control() { Self::check_control(header) } else { self.check_data(header) }?;
         if self.raw > UNFINISHED_MESSAGE_FACTOR * self.max_message_size + MAX_HEADER as u64 {
             let reason = format!("{} bytes and the message is not finished, RFC 6455 10.4", self.raw);

@@ -153,7 +153,7 @@ pub static CHECKS: [Check; 9] = [
         answer: (StatusCode::FORBIDDEN, &[]),
         holds: |head, admission| {
             let fault = "request from another origin; allow it with `--allow-origin ORIGIN`";
-            require(admission.allows_origin(&head.headers), fault)
+            require(admission.allows_origin(head), fault)
         },
     },
 ];

@@ -1,6 +1,7 @@
 //! HTTP beside the way of the bytes: the page, other responses, refusals, and which requests are admitted.
 
 pub mod admission;
+pub mod host;
 pub mod page;
 pub mod refusal;
 pub mod responses;

@@ -5,6 +5,8 @@
 
 pub mod per_second;
 
+use std::error::Error;
+use std::fmt::{self, Display, Formatter};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -85,7 +87,48 @@ impl Limits {
             set: |limits, seconds| limits.ping_interval = (seconds > 0).then(|| Duration::from_secs(seconds)),
         },
     ];
+
+    /// Checks that the limits fit together.
+    ///
+    /// # Errors
+    /// A member that keeps up could be disconnected.
+    pub fn check(&self) -> Result<(), BacklogTooSmall> {
+        if smallest_backlog(self.max_message_size) <= self.max_backlog as u64 {
+            return Ok(());
+        }
+        Err(BacklogTooSmall { max_message_size: self.max_message_size, max_backlog: self.max_backlog })
+    }
 }
+
+/// The smallest `--max-backlog` for a `--max-message-size`. A member that has taken all earlier batches may be a whole batch
+/// behind: what was pending, the largest message, and all other messages of the same read.
+const fn smallest_backlog(max_message_size: usize) -> u64 {
+    (MAX_PENDING + READ_SIZE * MOST_GROWTH + BROADCAST_OVERHEAD) as u64 + max_message_size as u64
+}
+
+/// A `--max-backlog` that one message may exceed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BacklogTooSmall {
+    max_message_size: usize,
+    max_backlog: usize,
+}
+
+impl Display for BacklogTooSmall {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Self { max_message_size, max_backlog } = *self;
+        write!(f, "--max-backlog {max_backlog} is too small for --max-message-size {max_message_size}: ")?;
+        write!(f, "set --max-backlog to at least {}", smallest_backlog(max_message_size))?;
+        match (max_backlog as u64).saturating_sub(smallest_backlog(0)) {
+            0 => Ok(()),
+            most => write!(f, ", or --max-message-size to at most {most}"),
+        }
+    }
+}
+
+impl Error for BacklogTooSmall {}
+
+/// The default of `--max-message-size`.
+const DEFAULT_MAX_MESSAGE_SIZE: usize = 64 * 1024;
 
 /// The default of `--max-backlog`.
 const DEFAULT_MAX_BACKLOG: usize = 16 * 1024 * 1024;
@@ -93,7 +136,7 @@ const DEFAULT_MAX_BACKLOG: usize = 16 * 1024 * 1024;
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            max_message_size: 64 * 1024,
+            max_message_size: DEFAULT_MAX_MESSAGE_SIZE,
             max_backlog: DEFAULT_MAX_BACKLOG,
             // The program derives it from the open-file limit, where it can.
             max_connections: 10_000,
@@ -141,6 +184,12 @@ pub const MAX_OWN_OUTPUT: usize = 64 * 1024;
 
 /// Pending bytes of the room that trigger a turn at once. This limits the memory of a turn.
 pub const MAX_PENDING: usize = 1024 * 1024;
+
+/// The bytes that a broadcast adds to a message: a server's frame header, and `Client #N says: ` with the longest N.
+pub const BROADCAST_OVERHEAD: usize = 10 + "Client #-9223372036854775808 says: ".len();
+
+/// Limit on the growth of input that is broadcast. An empty message grows most: from 6 bytes to 2 and the longest prefix.
+pub const MOST_GROWTH: usize = 7;
 
 /// The pause after a failed accept, for example when file descriptors run out.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -197,10 +246,51 @@ const _: () = {
     // A stop waits for the closing handshakes that it starts.
     assert!(CLOSE_DEADLINE.as_secs() < STOP_DEADLINE.as_secs());
     assert!(TICK.as_secs() < CLOSE_DEADLINE.as_secs());
-    // With the default backlog, one turn must not make a client too slow.
-    assert!(MAX_PENDING * 2 <= DEFAULT_MAX_BACKLOG);
+    // With the defaults, one turn must not make a client too slow.
+    assert!(smallest_backlog(DEFAULT_MAX_MESSAGE_SIZE) <= DEFAULT_MAX_BACKLOG as u64);
     assert!(FRAME_STEPS_PER_SECOND < STEPS_PER_SECOND);
     // A viewer that reads once a second misses nothing.
     assert!((STEPS_PER_SECOND as usize) < VIEWER_QUEUE);
     assert!(FULL_ANSWERS < OTHER_OPEN_FILES);
 };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::Client;
+    use crate::frame::encode;
+    use tungstenite::protocol::frame::coding::Data;
+
+    fn broadcast(client_id: i64, message: &[u8]) -> usize {
+        let client = Client::new(1, 0);
+        client.name_chat(client_id);
+        let mut frame = Vec::new();
+        encode(Data::Text, &[client.says().as_bytes(), message], &mut frame);
+        frame.len()
+    }
+
+    #[test]
+    fn broadcast_overhead_is_that_of_the_longest_client_id() {
+        assert_eq!(broadcast(i64::MIN, &[b'x'; 70_000]), 70_000 + BROADCAST_OVERHEAD);
+    }
+
+    #[test]
+    fn no_input_grows_more_than_the_limit_on_growth() {
+        // A client's frame has 4 bytes of masking key, and its header is as long as that of the broadcast, or shorter.
+        for (length, header) in [(0, 2), (1, 2), (89, 2), (90, 2), (91, 2), (125, 2), (126, 4), (65_535, 4)] {
+            let input = header + 4 + length;
+            assert!(broadcast(i64::MIN, &vec![b'x'; length]) <= input * MOST_GROWTH, "{length}");
+        }
+    }
+
+    #[test]
+    fn backlog_must_hold_a_turn_with_the_largest_message() {
+        let limits = |max_message_size, max_backlog| Limits { max_message_size, max_backlog, ..Limits::default() };
+        assert_eq!(Limits::default().check(), Ok(()));
+        let needed = MAX_PENDING + 7 * READ_SIZE + 45 + 1000;
+        assert_eq!(limits(1000, needed).check(), Ok(()));
+        let error = BacklogTooSmall { max_message_size: 1000, max_backlog: needed - 1 };
+        assert_eq!(limits(1000, needed - 1).check(), Err(error));
+        assert!(limits(usize::MAX >> 1, usize::MAX).check().is_ok());
+    }
+}

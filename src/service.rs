@@ -138,7 +138,7 @@ impl HttpService {
         if self.server.stop.is_told() {
             return Err(unavailable("the server is stopping"));
         }
-        self.server.admission.check_host(&head.headers)?;
+        self.server.admission.check_host(head)?;
         let (route, methods) = find(head.uri.path())?;
         check_http(head, methods)?;
         match route {

@@ -131,10 +131,10 @@ proptest! {
 /// So tungstenite, which would allocate what the header claims, never has the whole of it.
 #[test]
 fn a_header_that_breaks_a_rule_is_not_handed_on() {
-    let huge = claim(0x82, u64::MAX);
+    let huge = claim(0x82, u64::MAX >> 1);
     let (mut walk, good) = (Frames::new(LIMIT), masked(0x81, b"good"));
     let failure =
-        Failure::new(CloseCode::Size, "a message of 18446744073709551615 bytes, the limit is 300, RFC 6455 10.4");
+        Failure::new(CloseCode::Size, "a message of 9223372036854775807 bytes, the limit is 300, RFC 6455 10.4");
     let stream = [&good[..], &huge, b"payload"].concat();
     assert_eq!(walk.advance(&stream), (good.len(), Reached::Fault(failure.clone())));
 
@@ -142,6 +142,39 @@ fn a_header_that_breaks_a_rule_is_not_handed_on() {
     let (last, rest) = huge.split_last().unwrap();
     assert_eq!(walk.advance(rest), (rest.len(), Reached::End));
     assert_eq!(walk.advance(&[*last, 0]), (0, Reached::Fault(failure)));
+}
+
+/// A text frame whose payload length is in 2 bytes (form 126) or in 8 (form 127), whatever its value.
+fn with_length_form(form: u8, length: u64, payload: &[u8]) -> Vec<u8> {
+    let bytes = length.to_be_bytes();
+    let length = if form == 126 { &bytes[6..] } else { &bytes[..] };
+    [&[0x81, 0x80 | form], length, &KEY, payload].concat()
+}
+
+#[test]
+fn a_payload_length_in_a_longer_form_than_needed_fails() {
+    let rule = "a payload length must take as few bytes as it can, RFC 6455 5.2";
+    for (form, length) in [(126, 0), (126, 1), (126, 125), (127, 0), (127, 125), (127, 126), (127, 65_535)] {
+        let frame = with_length_form(form, length, &vec![b'x'; length as usize]);
+        let mut walk = Frames::new(LIMIT);
+        assert_eq!(walk.advance(&frame), (0, Reached::Fault(Failure::protocol(rule))), "{form} {length}");
+        assert_eq!(whole_text_frame(&frame, usize::MAX), None, "{form} {length}");
+    }
+    for (form, length) in [(126, 126), (126, 65_535), (127, 65_536)] {
+        let frame = with_length_form(form, length, &vec![b'x'; length as usize]);
+        assert_eq!(Frames::new(70_000).advance(&frame), (frame.len(), Reached::End), "{form} {length}");
+        assert!(whole_text_frame(&frame, usize::MAX).is_some(), "{form} {length}");
+    }
+}
+
+#[test]
+fn a_payload_length_with_its_top_bit_set_fails() {
+    let rule = "the top bit of a payload length of 8 bytes must be 0, RFC 6455 5.2";
+    for length in [1 << 63, u64::MAX] {
+        let mut walk = Frames::new(LIMIT);
+        let frame = with_length_form(127, length, b"x");
+        assert_eq!(walk.advance(&frame), (0, Reached::Fault(Failure::protocol(rule))), "{length}");
+    }
 }
 
 #[test]

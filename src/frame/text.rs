@@ -1,6 +1,6 @@
 //! The shorter way for the most common frame: a whole text message.
 
-use super::Header;
+use super::{Header, length};
 
 /// The text frame at the start of `bytes`, if it is complete, a whole message, and has at most `most` bytes of payload.
 /// Returns its length on the wire, its masking key, and its masked payload.
@@ -11,7 +11,9 @@ pub fn whole_text_frame(bytes: &[u8], most: usize) -> Option<(usize, [u8; 4], &[
         return None;
     }
     let header = bytes.get(..Header::length(second))?;
-    let length = usize::try_from(Header::parse(header).payload_length).ok().filter(|length| *length <= most)?;
+    let payload_length = Header::parse(header).payload_length;
+    length::check(second, payload_length).ok()?;
+    let length = usize::try_from(payload_length).ok().filter(|length| *length <= most)?;
     let (payload, key) = (bytes[header.len()..].get(..length)?, *header.last_chunk()?);
     Some((header.len() + length, key, payload))
 }

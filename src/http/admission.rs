@@ -1,19 +1,20 @@
-//! Which requests are admitted: `Host` against DNS rebinding, `Origin` against other sites' pages (RFC 6455 4.2.2, item 4,
+//! Which requests are admitted: the host against DNS rebinding, `Origin` against other sites' pages (RFC 6455 4.2.2, item 4,
 //! and 10.2).
 //!
 //! A browser lets any page open a WebSocket to any server, and names the page's origin in the request; the server has to
 //! check it. Other clients can send any `Origin`, so this protects the users of browsers, not the server.
 
-use crate::http::refusal::{Refusal, Sent};
-use hyper::header::{HOST, ORIGIN};
-use hyper::{HeaderMap, StatusCode};
+use crate::http::host::{self, host};
+use crate::http::refusal::{Head, Refusal, Sent};
+use hyper::StatusCode;
+use hyper::header::ORIGIN;
 use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
 
 /// Which hosts and origins are admitted.
 #[derive(Clone, Debug, Default)]
 pub struct Admission {
-    /// Whether the server listens on loopback addresses only. If so, a `Host` must be a loopback name, or the host of an
+    /// Whether the server listens on loopback addresses only. If so, a request's host must be a loopback name, or the host of an
     /// allowed origin.
     pub loopback_only: bool,
     /// Allowed origins, besides that of the server's own page.
@@ -71,15 +72,21 @@ fn authority(origin: &str) -> Option<&str> {
 }
 
 impl Admission {
-    /// Checks which host a request is addressed to. A page of another site can have its own name resolve to 127.0.0.1 (DNS
+    /// Checks which host a request is addressed to: exactly one, and one of this server's. A page of another site can have its own name resolve to 127.0.0.1 (DNS
     /// rebinding); its requests still carry that name.
     ///
     /// # Errors
-    /// 421: the `Host` is none of this server's names.
-    pub fn check_host(&self, headers: &HeaderMap) -> Result<(), Refusal> {
+    /// 400: there are two, or one that is no host. 421: the host is none of this server's names.
+    pub fn check_host(&self, head: &Head) -> Result<(), Refusal> {
+        host::check(head).map_err(|fault| Refusal {
+            status: StatusCode::BAD_REQUEST,
+            fields: &[],
+            fault: fault.into(),
+            rule: "RFC 9112 3.2: a request has one Host header field with a valid host".into(),
+            sent: Sent::Host,
+        })?;
         // A request without a Host is refused by the rule that requires one.
-        let Some(host) = headers.get(HOST) else { return Ok(()) };
-        let host = host.to_str().unwrap_or("?");
+        let Some(host) = host(head) else { return Ok(()) };
         if !self.loopback_only || is_loopback(host) || self.allowed.iter().any(|origin| origin.is_at(host)) {
             return Ok(());
         }
@@ -90,19 +97,18 @@ impl Admission {
             rule: "RFC 9110 7.4: a request for another host is misdirected; allow the host with \
                    `--allow-origin http://HOST`"
                 .into(),
-            sent: Sent::Fields(&["host"]),
+            sent: Sent::Host,
         })
     }
 
     /// Whether a WebSocket may be opened from the page that a request names in `Origin` (RFC 6455 4.2.2, item 4): the page
     /// of this server, or one that is allowed.
-    pub fn allows_origin(&self, headers: &HeaderMap) -> bool {
-        let mut lines = headers.get_all(ORIGIN).iter();
+    pub fn allows_origin(&self, head: &Head) -> bool {
+        let mut lines = head.headers.get_all(ORIGIN).iter();
         // No Origin: not a browser, so there is no user to protect.
         let Some(first) = lines.next() else { return true };
         let Some(origin) = first.to_str().ok().filter(|_| lines.next().is_none()) else { return false };
-        let host = headers.get(HOST).and_then(|host| host.to_str().ok());
-        let own = match (authority(origin), host) {
+        let own = match (authority(origin), host(head)) {
             (Some(authority), Some(host)) => authority.eq_ignore_ascii_case(host),
             _ => false,
         };

@@ -3,10 +3,11 @@
 //! Each refusal says what is wrong, which rule it breaks, what was sent, and a command that works.
 
 use crate::escape::quote;
+use crate::http::host::{host, is_host, schemes};
 use crate::limits::QUOTE_LENGTH;
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS};
+use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use hyper::{HeaderMap, Response, StatusCode};
 use std::borrow::Cow;
 
@@ -42,11 +43,15 @@ pub enum Sent {
     Path,
     /// Header fields, by their names in lower case.
     Fields(&'static [&'static str]),
-    /// `Origin`, and the `Host` that it is compared with.
+    /// The host: of the target, if it has one, and `Host`.
+    Host,
+    /// `Origin`, and the host that it is compared with.
     Origin,
     /// No part: the request is fine.
     Nothing,
 }
+
+const HOST_FIELD: Sent = Sent::Fields(&["host"]);
 
 impl Sent {
     /// That part as it was sent, escaped.
@@ -55,12 +60,16 @@ impl Sent {
             Self::Method => quote(head.method.as_str().as_bytes()),
             Self::Version => format!("{:?}", head.version),
             Self::Path => quote(head.uri.path().as_bytes()),
+            Self::Host => match head.uri.authority() {
+                Some(host) => format!("target: {} | {}", quote(host.as_str().as_bytes()), HOST_FIELD.show(head)),
+                None => HOST_FIELD.show(head),
+            },
             Self::Fields(names) => {
                 let lines: Vec<_> = names.iter().flat_map(|name| lines(&head.headers, name)).collect();
                 if lines.is_empty() { format!("no {}", names[0]) } else { lines.join(" | ") }
             }
             Self::Origin if !head.headers.contains_key("origin") => "no origin".into(),
-            Self::Origin => Self::Fields(&["origin", "host"]).show(head),
+            Self::Origin => format!("{} | {}", Self::Fields(&["origin"]).show(head), Self::Host.show(head)),
             Self::Nothing => "nothing wrong".into(),
         }
     }
@@ -72,23 +81,28 @@ fn lines(headers: &HeaderMap, name: &str) -> impl Iterator<Item = String> {
 }
 
 impl Refusal {
-    /// The whole response to the request with this head.
-    pub fn response(&self, head: &Head) -> Response<Full<Bytes>> {
-        let host = authority(&head.headers).unwrap_or("127.0.0.1:8000");
-        let text = format!(
+    /// The text of the response.
+    fn text(&self, head: &Head) -> String {
+        let host = host(head).filter(|host| is_host(host) && is_harmless(host)).unwrap_or("127.0.0.1:8000");
+        let (ws, http) = schemes(&head.headers);
+        format!(
             "{status}\n\n\
              fault: {fault}\n\
              rule:  {rule}\n\
              sent:  {sent}\n\
-             works: websocat ws://{host}/ws/1\n\
+             works: websocat {ws}://{host}/ws/1\n\
              or:    curl -iN -H 'Connection: Upgrade' -H 'Upgrade: websocket' -H 'Sec-WebSocket-Version: 13' \
-             -H 'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==' http://{host}/ws/1\n",
+             -H 'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==' {http}://{host}/ws/1\n",
             status = self.status,
             fault = self.fault,
             rule = self.rule,
             sent = self.sent.show(head),
-        );
-        let mut response = Response::new(Full::new(Bytes::from(text)));
+        )
+    }
+
+    /// The whole response to the request with this head.
+    pub fn response(&self, head: &Head) -> Response<Full<Bytes>> {
+        let mut response = Response::new(Full::new(Bytes::from(self.text(head))));
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
@@ -101,30 +115,72 @@ impl Refusal {
     }
 }
 
-/// The request's `Host`, if it is harmless in a command that someone will paste into a shell.
-fn authority(request: &HeaderMap) -> Option<&str> {
-    let host = request.get(HOST)?.to_str().ok()?;
+/// Whether a host is harmless in a command that someone will paste into a shell.
+fn is_harmless(host: &str) -> bool {
     let harmless = |c: char| c.is_ascii_alphanumeric() || ".:-[]".contains(c);
-    (!host.is_empty() && host.len() <= QUOTE_LENGTH && host.chars().all(harmless)).then_some(host)
+    !host.is_empty() && host.len() <= QUOTE_LENGTH && host.chars().all(harmless)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::responses::unavailable;
+    use hyper::Request;
+    use hyper::header::HOST;
+
+    /// The commands at the end of a refusal to a request with these `X-Forwarded-Proto` lines.
+    fn commands(forwarded: &[&'static str]) -> (String, String) {
+        let mut request = Request::builder().uri("/ws/1").header(HOST, "chat.example");
+        for scheme in forwarded {
+            request = request.header("x-forwarded-proto", *scheme);
+        }
+        let head = request.body(()).expect("a request").into_parts().0;
+        let text = unavailable("full").text(&head);
+        let url = |line: &str| {
+            let line = text.lines().find(|text| text.starts_with(line)).expect("a command");
+            line.rsplit_once(' ').expect("a URL at its end").1.to_owned()
+        };
+        (url("works: "), url("or: "))
+    }
+
+    #[test]
+    fn the_commands_have_the_scheme_that_a_proxy_reports() {
+        let plain = ("ws://chat.example/ws/1".to_owned(), "http://chat.example/ws/1".to_owned());
+        let secure = ("wss://chat.example/ws/1".to_owned(), "https://chat.example/ws/1".to_owned());
+        assert_eq!(commands(&[]), plain);
+        for scheme in ["http", "ws", "", "HTTPS", "https, http", "https ", "x; reboot"] {
+            assert_eq!(commands(&[scheme]), plain, "{scheme}");
+        }
+        for scheme in ["https", "wss"] {
+            assert_eq!(commands(&[scheme]), secure, "{scheme}");
+        }
+        assert_eq!(commands(&["https", "https"]), plain);
+    }
 
     #[test]
     fn the_command_names_only_a_host_that_is_harmless_in_a_shell() {
-        let named = |host: &'static str| {
-            let mut headers = HeaderMap::new();
-            headers.insert(HOST, HeaderValue::from_static(host));
-            authority(&headers).map(str::to_owned)
-        };
-        assert_eq!(named("localhost:8000").as_deref(), Some("localhost:8000"));
-        assert_eq!(named("[::1]:9").as_deref(), Some("[::1]:9"));
-        assert_eq!(named("x; rm -rf ~"), None);
-        assert_eq!(named("$(reboot)"), None);
-        assert_eq!(named(""), None);
-        assert_eq!(authority(&HeaderMap::new()), None);
-        assert_eq!(named("x".repeat(QUOTE_LENGTH + 1).leak()), None);
+        for host in ["localhost:8000", "[::1]:9"] {
+            assert!(is_harmless(host), "{host}");
+        }
+        for host in ["x; rm -rf ~", "$(reboot)", "a&b", "", &"x".repeat(QUOTE_LENGTH + 1)] {
+            assert!(!is_harmless(host), "{host}");
+        }
+    }
+
+    #[test]
+    fn the_command_does_not_repeat_a_host_that_is_none() {
+        for host in ["localhost:99999", ":80", "::1"] {
+            let head = Request::builder().header(HOST, host).body(()).expect("a request").into_parts().0;
+            let text = unavailable("full").text(&head);
+            assert!(text.contains("\nworks: websocat ws://127.0.0.1:8000/ws/1\n"), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_command_names_the_host_of_an_absolute_target() {
+        let request = Request::builder().uri("http://chat.example/ws/1").header(HOST, "other");
+        let head = request.body(()).expect("a request").into_parts().0;
+        let text = unavailable("full").text(&head);
+        assert!(text.contains("\nworks: websocat ws://chat.example/ws/1\n"), "{text}");
     }
 }

@@ -1,6 +1,6 @@
 use super::*;
 use crate::frame::encode;
-use crate::frame::tests::{LIMIT, claim, cuts, masked, split, valid_frames};
+use crate::frame::tests::{KEY, LIMIT, claim, cuts, masked, split, valid_frames};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
@@ -110,9 +110,14 @@ fn the_frames_of_rfc_6455_5_7_are_understood() {
 
 // What breaks a rule.
 
+/// The longest payload length that a header can claim.
+const LONGEST: u64 = u64::MAX >> 1;
+
 const MASK: &str = "a client must mask every frame, RFC 6455 5.1";
 const RSV: &str = "RSV1 to RSV3 must be 0 without an extension, RFC 6455 5.2";
 const RESERVED: &str = "opcodes 3 to 7 and 11 to 15 are reserved, RFC 6455 5.2";
+const LENGTH_FORM: &str = "a payload length must take as few bytes as it can, RFC 6455 5.2";
+const TOP_BIT: &str = "the top bit of a payload length of 8 bytes must be 0, RFC 6455 5.2";
 const FRAGMENTED_CONTROL: &str = "a control frame must not be fragmented, RFC 6455 5.5";
 const LONG_CONTROL: &str = "a control frame has at most 125 bytes of payload, RFC 6455 5.5";
 const NOTHING_TO_CONTINUE: &str = "there is no message to continue, RFC 6455 5.4";
@@ -137,7 +142,11 @@ fn broken() -> Vec<(Vec<u8>, u16, String)> {
         (masked(0x89, &[0; 126]), 1002, LONG_CONTROL.into()),
         (masked(0x88, &[0; 126]), 1002, LONG_CONTROL.into()),
         // A claim past every limit is a control frame's fault first.
-        (claim(0x89, u64::MAX), 1002, LONG_CONTROL.into()),
+        (claim(0x89, LONGEST), 1002, LONG_CONTROL.into()),
+        (claim(0x81, u64::MAX), 1002, TOP_BIT.into()),
+        ([fragment(b"x"), claim(0x80, 1 << 63)].concat(), 1002, TOP_BIT.into()),
+        ([b"\x81\xfe\x00\x7d", &KEY[..]].concat(), 1002, LENGTH_FORM.into()),
+        ([b"\x89\xff\x00\x00\x00\x00\x00\x00\x00\x01", &KEY[..], b"x"].concat(), 1002, LENGTH_FORM.into()),
         (masked(0x80, b"end"), 1002, NOTHING_TO_CONTINUE.into()),
         (masked(0x00, b"more"), 1002, NOTHING_TO_CONTINUE.into()),
         ([masked(0x81, b""), masked(0x80, b"end")].concat(), 1002, NOTHING_TO_CONTINUE.into()),
@@ -153,9 +162,9 @@ fn broken() -> Vec<(Vec<u8>, u16, String)> {
         (masked(0x88, b"\x03"), 1002, SHORT_CLOSE.into()),
         (masked(0x81, &[b'x'; 301]), 1009, too_long(301)),
         (claim(0x82, 301), 1009, too_long(301)),
-        (claim(0x81, u64::MAX), 1009, too_long(u64::MAX)),
+        (claim(0x81, LONGEST), 1009, too_long(LONGEST)),
         ([fragment(&[b'x'; 200]), claim(0x80, 101)].concat(), 1009, too_long(301)),
-        ([fragment(b"x"), claim(0x80, u64::MAX)].concat(), 1009, too_long(u64::MAX)),
+        ([fragment(b"x"), claim(0x80, LONGEST)].concat(), 1009, too_long(LONGEST + 1)),
         ([fragment(&[b'x'; 200]), masked(0x00, &[b'x'; 100]), masked(0x80, b"x")].concat(), 1009, too_long(301)),
     ];
     for opcode in (3..=7).chain(11..=15) {

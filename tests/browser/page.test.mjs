@@ -152,13 +152,19 @@ test("a message that is too big returns to the box", async () => {
   assert.equal(await page.locator(".message").count(), 0);
 });
 
-test("the page does not reconnect after 1008 or a refusal", async () => {
+test("the page reconnects after 1008", async () => {
   const page = await browser.context.newPage();
-  await page.routeWebSocket(/\/ws\//, (socket) => setTimeout(() => socket.close({ code: 1008, reason: "no room for you" }), 100));
+  let closed = 0;
+  await page.routeWebSocket(/\/ws\//, (socket) => {
+    if (closed++ === 0) setTimeout(() => socket.close({ code: 1008, reason: "a message was not finished" }), 100);
+    else socket.connectToServer();
+  });
   await page.goto(server.url);
-  await isIn(page, "refused");
-  await noticeSays(page, /The server closed the connection \(1008\): .*“no room for you”/);
+  await noticeSays(page, /The server closed the connection \(1008\): .*“a message was not finished”.* This page reconnects by itself/);
+  await isIn(page, "open");
+});
 
+test("the page does not reconnect after a refusal", async () => {
   const refused = await browser.context.newPage();
   await refused.route(/\/ws\//, (route) => route.fulfill({ status: 403, contentType: "text/plain", body: "Origin is not the page's own" }));
   await refused.addInitScript(() => {

@@ -5,6 +5,7 @@ use std::net::TcpListener;
 use test_client::blocking::Client;
 use test_client::frame::{CLOSE, FIN, close_payload, says};
 use test_client::request::opening;
+use test_client::server::limits::{MAX_PENDING, READ_SIZE};
 
 #[test]
 fn help_names_every_option() {
@@ -67,6 +68,38 @@ fn invalid_values() {
     let origin = "--allow-origin x: \"x\" is not an origin such as https://chat.example, nor *";
     refused(&["--allow-origin", "x"], origin);
     refused(&["--lifecycle", "maybe"], "--lifecycle maybe: must be on or off");
+}
+
+/// The backlog that a message of this size needs: the frame with its prefix, and what one turn may have pending.
+fn backlog_for(max_message_size: usize) -> usize {
+    max_message_size + 45 + MAX_PENDING + 7 * READ_SIZE
+}
+
+#[test]
+fn message_size_and_backlog_that_contradict_each_other() {
+    let (needed, most) = (backlog_for(33_554_432), 16_777_216 - backlog_for(0));
+    let line = format!(
+        "--max-backlog 16777216 is too small for --max-message-size 33554432: set --max-backlog to at least {needed}, \
+         or --max-message-size to at most {most}"
+    );
+    refused(&["--max-message-size", "33554432"], &line);
+    let needed = backlog_for(65_536);
+    let line =
+        format!("--max-backlog 1000 is too small for --max-message-size 65536: set --max-backlog to at least {needed}");
+    refused(&["--max-backlog", "1000"], &line);
+}
+
+#[test]
+fn largest_message_reaches_everyone_with_the_smallest_backlog_for_it() {
+    const SIZE: usize = 4 << 20;
+    let (size, backlog) = (SIZE.to_string(), backlog_for(SIZE).to_string());
+    let program = SWITCHBOARD.start(&["--max-message-size", &size, "--max-backlog", &backlog]);
+    let mut clients = [1, 2].map(|id| Client::open(program.address, &format!("/ws/{id}")));
+    let message = "x".repeat(SIZE);
+    clients[0].send_text(&message);
+    for client in &mut clients {
+        client.expect(&says(1, &message));
+    }
 }
 
 #[test]

@@ -1,7 +1,13 @@
 //! Phase 1: the page and the files of its inspector, over plain HTTP.
 
+use crate::SWITCHBOARD;
+use std::time::Instant;
+use test_client::DEADLINE;
 use test_client::blocking::Client;
+use test_client::program::Program;
+use test_client::server::limits::CLOSE_DEADLINE;
 use test_client::server::{INSPECTOR_SCRIPT, INSPECTOR_STYLE, Options, PAGE, PAGE_POLICY, Server, beside_neighbours};
+use tokio::runtime::Builder;
 
 /// The head of the response that carries the page, without its `date`.
 fn page_head(version: &str) -> String {
@@ -84,6 +90,55 @@ fn http_1_0_keep_alive_is_declined() {
     let head = page_head("HTTP/1.0");
     let request = "GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n";
     answers(&server, request, &head, PAGE);
+}
+
+/// The client waits for the server to take its body, and keeps its side of the connection open.
+#[test]
+fn request_whose_body_never_comes_is_answered_and_ends() {
+    let program = SWITCHBOARD.start(&[]);
+    let files = program.open_files();
+    let mut clients = Vec::new();
+    for (method, path, status) in
+        [("POST", "/", "405 "), ("GET", "/", "200 "), ("POST", "/nowhere", "404 "), ("GET", "/healthz", "200 ")]
+    {
+        for body in [
+            "Content-Length: 100\r\n\r\n",
+            "Content-Length: 100\r\n\r\nhalf",
+            "Transfer-Encoding: chunked\r\n\r\n",
+            "Content-Length: 100\r\nExpect: 100-continue\r\n\r\n",
+        ] {
+            let mut client = Client::tcp(program.address);
+            client.send(format!("{method} {path} HTTP/1.1\r\nHost: {}\r\n{body}", program.address));
+            let head = client.read_head();
+            assert!(head.starts_with(&format!("HTTP/1.1 {status}")), "{method} {path} {body}: {head}");
+            assert!(head.contains("\r\nconnection: close\r\n"), "{method} {path} {body}: {head}");
+            client.read_to_end();
+            clients.push(client);
+        }
+    }
+    closed(&program, files);
+}
+
+/// The server reads on after its response, so that no reset overtakes it, but not for long.
+#[test]
+fn body_without_end_does_not_keep_the_connection() {
+    let server = Server::start(Options::default());
+    let mut client = Client::tcp(server.address);
+    client.send(format!("POST / HTTP/1.1\r\nHost: {}\r\nContent-Length: 1000000000\r\n\r\n", server.address));
+    assert!(client.read_head().starts_with("HTTP/1.1 405 "));
+    client.read_to_end();
+    let start = Instant::now();
+    while client.try_send("x", DEADLINE).is_ok() {
+        assert!(start.elapsed() < CLOSE_DEADLINE + DEADLINE, "the server still reads");
+    }
+}
+
+/// Waits until the server has closed all connections.
+#[track_caller]
+fn closed(program: &Program, files: usize) {
+    let runtime = Builder::new_current_thread().enable_time().build().unwrap();
+    let open = runtime.block_on(program.settle(files, DEADLINE)).unwrap().open_files;
+    assert!(open <= files, "{open} files are open, not {files}");
 }
 
 #[test]

@@ -16,6 +16,8 @@ const CODE_FORBIDDEN: &str = "Close 1002 \"*close code …*\", end of stream";
 const TOO_LARGE: &str = "Close 1009 \"*… bytes*65536*\", end of stream";
 const NOT_FINISHED: &str = "Close 1008 \"*not finished*\", end of stream";
 
+const LENGTH_FORM: &str = "Close 1002 \"*payload length*\", end of stream";
+
 pub fn faults() -> Vec<Fault> {
     [headers(), messages(), control_frames(), closes()].concat()
 }
@@ -34,6 +36,9 @@ fn headers() -> Vec<Fault> {
         fault("RSV1", || from_client(FIN | RSV1 | TEXT, b"x"), "Close 1002 \"*RSV1*\", end of stream"),
         fault("opcode 3", || from_client(FIN | 3, b"x"), "Close 1002 \"*opcodes*\", end of stream"),
         fault("opcode 11", || from_client(FIN | 11, b"x"), "Close 1002 \"*opcodes*\", end of stream"),
+        fault("a length in 2 bytes that fits one", || with_length(&[254, 0, 1]), LENGTH_FORM),
+        fault("a length in 8 bytes that fits 2", || with_length(&[255, 0, 0, 0, 0, 0, 0, 0xff, 0xff]), LENGTH_FORM),
+        fault("a length with its top bit set", || with_length(&[255, 0x80, 0, 0, 0, 0, 0, 0, 1]), LENGTH_FORM),
         fault("a fragmented Ping", || from_client(PING, b"x"), "Close 1002 \"*fragmented*\", end of stream"),
         fault(
             "a Ping of 126 bytes",
@@ -51,6 +56,12 @@ fn headers() -> Vec<Fault> {
             "Close 1002 \"*not finished*\", end of stream",
         ),
     ]
+}
+
+/// A text message of one byte, with this MASK bit and payload length.
+fn with_length(length: &[u8]) -> Vec<u8> {
+    let usual = text("x");
+    [&usual[..1], length, &usual[2..]].concat()
 }
 
 fn messages() -> Vec<Fault> {

@@ -6,6 +6,8 @@ use crate::request::Request;
 
 const REFUSED: &str = "400, end of stream";
 
+const READ_ONLY: &str = "405 (Allow: GET, HEAD), end of stream";
+
 /// The answer to a valid handshake: the connection opens, and closes in order.
 const ACCEPTED: &str = "101, Close 1000, end of stream";
 
@@ -44,6 +46,12 @@ pub fn faults() -> Vec<Fault> {
         fault("a key of 13 bytes", |r| r.with("Sec-WebSocket-Key", "SGVsbG8sIHdvcmxkIQ=="), REFUSED),
         fault("no Host", |r| r.without("Host"), REFUSED),
         fault("a foreign Host", |r| r.with("Host", "evil.example"), "421, end of stream"),
+        fault("two Hosts", |r| r.and("Host", "localhost"), REFUSED),
+        fault("a Host that is no host", |r| r.with("Host", "evil example.localhost"), REFUSED),
+        fault("a Host with port 99999", |r| r.with("Host", "localhost:99999"), REFUSED),
+        fault("a Host without a name", |r| r.with("Host", ":8000"), REFUSED),
+        fault("an absolute target", |r| absolute(r, "localhost").with("Host", "evil.example"), ACCEPTED),
+        fault("an absolute target at a foreign host", |r| absolute(r, "evil.example"), "421, end of stream"),
         fault("a foreign Origin", |r| r.and("Origin", "https://evil.example"), "403, end of stream"),
         fault("Origin: null", |r| r.and("Origin", "null"), "403, end of stream"),
         fault("/ws/abc", |r| with_id(r, "abc"), REFUSED),
@@ -59,6 +67,13 @@ pub fn faults() -> Vec<Fault> {
             |r| r.and("Transfer-Encoding", "chunked").rest(b"5\r\nhello\r\n0\r\n\r\n"),
             REFUSED,
         ),
+        fault("a POST whose body never comes", |r| page(r).method("POST").and("Content-Length", "100"), READ_ONLY),
+        fault("a GET whose body never comes", |r| page(r).and("Content-Length", "100"), "200, end of stream"),
+        fault(
+            "a POST that waits for 100 Continue",
+            |r| page(r).method("POST").and("Content-Length", "100").and("Expect", "100-continue"),
+            READ_ONLY,
+        ),
         fault(
             "a frame in the handshake's packet",
             |r| r.rest(&text("early")),
@@ -67,6 +82,17 @@ pub fn faults() -> Vec<Fault> {
         bytes("garbage", || b"\x00\xff garbage \r\n\r\n".to_vec(), REFUSED),
         bytes("a TLS hello", tls_hello, REFUSED),
     ]
+}
+
+/// Puts this host into the target (RFC 9112 3.2.2).
+fn absolute(request: Request, host: &str) -> Request {
+    let target = format!("http://{host}{}", request.path);
+    request.path(&target)
+}
+
+/// A request for the page.
+fn page(request: Request) -> Request {
+    request.path("/").without("Upgrade").without("Connection")
 }
 
 /// Replaces the client id at the end of the path.
