@@ -76,6 +76,7 @@ async function frame(colorScheme) {
   await hears(page, "Hello from a terminal");
   await say(page, "Hello, room!");
   await hears(page, "Hello, room!");
+  await page.locator("#frames button", { hasText: "says: Hello, room!" }).first().click();
   await page.waitForSelector('#frame .field[data-index="7"]');
   await page.hover('#frame .field[data-index="7"]');
   await page.waitForTimeout(1500);
