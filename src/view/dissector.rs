@@ -327,5 +327,13 @@ fn show_handshake(head: &Head, answered: u16, steps: &mut Steps<'_>) {
 }
 
 #[cfg(test)]
+impl Dissector {
+    /// Returns the number of observed connections.
+    pub fn connections(&self) -> usize {
+        self.connections.len()
+    }
+}
+
+#[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests;
