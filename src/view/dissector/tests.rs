@@ -119,6 +119,19 @@ fn frames_without_budget_are_a_gap() {
 }
 
 #[test]
+fn fragments_are_counted_across_records() {
+    let (mut hall, one) = (Hall::new(), client(1));
+    let mut watch = hall.watch();
+    hall.view.read(&one, &masked(0x01, b"Hel"), Start::Aligned);
+    hall.view.read(&one, &[masked(0x00, b""), masked(0x89, b"p"), masked(0x80, b"lo")].concat(), Start::Anywhere);
+    hall.view.read(&one, &masked(0x01, b"!"), Start::Aligned);
+    let (steps, _) = hall.shown(&mut watch);
+    let fragments = steps.iter().filter(|step| step.event.name == "fragment");
+    let sentences: Vec<_> = fragments.map(|step| step.event.sentence.trim_start_matches("message so far: ")).collect();
+    assert_eq!(sentences, ["1 fragment, 3 bytes", "2 fragments, 3 bytes", "3 fragments, 5 bytes", "1 fragment, 1 byte"]);
+}
+
+#[test]
 fn aligned_record_begins_a_message() {
     let (hall, one) = (Hall::new(), client(1));
     let mut dissector = Dissector::new(hall.view.clone(), Admission::default());
@@ -202,7 +215,9 @@ fn a_head_is_shown_when_it_is_complete() {
     hall.view.head_read(&one, b"Host: h\r\n\r\nearly");
     hall.view.head_read(&one, b"frames\r\n\r\n");
     assert_eq!(hall.names(&mut watch), ["request"]);
-    hall.view.head_written(&one, b"HTTP/1.1 200 OK\r\n\r\nbody");
+    hall.view.head_written(&one, b"HTTP/1.1 200 OK\r\n");
+    assert!(hall.names(&mut watch).is_empty());
+    hall.view.head_written(&one, b"\r\nbody");
     hall.view.head_written(&one, b"HTTP/1.1 200 OK\r\n\r\nbody");
     assert_eq!(hall.names(&mut watch), ["response"]);
 }
