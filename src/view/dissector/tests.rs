@@ -128,7 +128,10 @@ fn fragments_are_counted_across_records() {
     let (steps, _) = hall.shown(&mut watch);
     let fragments = steps.iter().filter(|step| step.event.name == "fragment");
     let sentences: Vec<_> = fragments.map(|step| step.event.sentence.trim_start_matches("message so far: ")).collect();
-    assert_eq!(sentences, ["1 fragment, 3 bytes", "2 fragments, 3 bytes", "3 fragments, 5 bytes", "1 fragment, 1 byte"]);
+    assert_eq!(
+        sentences,
+        ["1 fragment, 3 bytes", "2 fragments, 3 bytes", "3 fragments, 5 bytes", "1 fragment, 1 byte"]
+    );
 }
 
 #[test]
