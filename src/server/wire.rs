@@ -110,7 +110,6 @@ impl AsyncWrite for Wire {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.view.shutdown(&self.client);
         Pin::new(&mut self.socket).poll_shutdown(context)
     }
 }
@@ -121,6 +120,7 @@ mod tests {
     use super::*;
     use crate::view::audience::tests::{Hall, client};
     use crate::view::hooks::What;
+    use std::future::poll_fn;
     use tokio::io::AsyncWriteExt;
     use tokio::net::TcpListener;
     use tokio::runtime::Builder;
@@ -166,11 +166,27 @@ mod tests {
             let slices = [b"head", b"body"].map(|slice| IoSlice::new(slice));
             assert_eq!(wire.write_vectored(&slices).await.unwrap(), 8);
             assert_eq!(lengths(&mut hall), [4, 4]);
+            assert_eq!(wire.write(b"more").await.unwrap(), 4);
+            assert_eq!(lengths(&mut hall), [4]);
             // More than the socket takes.
             let large = vec![0; 64 << 20];
             let written = wire.write_vectored(&[IoSlice::new(&large), IoSlice::new(b"body")]).await.unwrap();
             assert!(written < large.len());
             assert_eq!(lengths(&mut hall), [written, 0]);
+        });
+    }
+
+    #[test]
+    fn full_socket_starts_the_deadline() {
+        let view = Hall::new().view;
+        with_wire(&view, |mut wire| async move {
+            let bytes = vec![0; 1 << 20];
+            while let Poll::Ready(written) =
+                poll_fn(|context| Poll::Ready(Pin::new(&mut wire).poll_write(context, &bytes))).await
+            {
+                assert!(written.unwrap() > 1, "more than a byte at a time");
+            }
+            assert!(wire.stalled.is_some());
         });
     }
 

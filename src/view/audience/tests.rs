@@ -2,6 +2,8 @@ use super::*;
 use crate::limits::{FRAME_STEPS_PER_SECOND, MOST_VIEWERS, STEPS_PER_SECOND, VIEWER_QUEUE};
 use crate::view::hooks::{Start, Watch, What};
 use std::cell::Cell;
+use tokio::runtime::Builder;
+use tokio::time::timeout;
 
 /// A view whose thread is this test: it hears what it was told when the test says so.
 pub struct Hall {
@@ -268,4 +270,22 @@ fn the_end_releases_all_viewers() {
     hall.view.end();
     hall.hear();
     assert!(watch.shown.try_recv().is_err_and(|error| error == tokio::sync::mpsc::error::TryRecvError::Disconnected));
+}
+
+/// The view's thread reports missed steps when a second ends, and only then renews the budget.
+#[test]
+fn thread_counts_the_seconds() {
+    let runtime = Builder::new_current_thread().enable_time().build().unwrap();
+    let view = View::new(start, Admission::default());
+    let mut watch = view.watch(Some(9), vec![client(1)]).unwrap();
+    let mut next = || runtime.block_on(async { timeout(Duration::from_secs(10), watch.shown.recv()).await.unwrap() });
+    assert!(matches!(next(), Some(Shown::Step(_))));
+    view.miss(1);
+    assert!(matches!(next(), Some(Shown::Missed(1))));
+    let begun = Instant::now();
+    while view.take_budget(false) {}
+    drop(view.watch(None, Vec::new()));
+    view.end();
+    assert!(next().is_none());
+    assert!(!view.take_budget(false) || begun.elapsed() >= Duration::from_secs(1));
 }
