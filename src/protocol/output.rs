@@ -120,8 +120,10 @@ mod tests {
     #[test]
     fn begun_until_all_is_written() {
         let mut output = begun(b"abc");
-        assert_eq!((output.is_begun(), output.written()), (true, 1));
+        assert_eq!((output.is_begun(), output.written(), output.len()), (true, 1, 2));
+        assert_eq!(output.progress(), None, "the socket had room");
         output.advance(2);
+        assert!(output.progress().is_some());
         assert_eq!((output.is_begun(), output.written()), (false, 3));
         assert!(!Output::rest(Vec::new()).is_begun() && Output::rest(b"a".into()).is_begun());
     }
