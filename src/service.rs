@@ -211,3 +211,38 @@ impl Service<Request<Incoming>> for HttpService {
         ready(Ok(last(answer, head.version)))
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::http::admission::Admission;
+    use crate::server::shared::Options;
+    use crate::view::head::parse_request;
+    use crate::view::hooks::View;
+
+    /// A service of a server that listens on loopback alone.
+    fn service(full: bool) -> HttpService {
+        let admission = Admission { loopback_only: true, ..Admission::default() };
+        let view = View::new(|_, _, _| (), admission.clone());
+        let server = Arc::new(Shared::new(&Options { admission, ..Options::default() }, view));
+        HttpService::new(server, Arc::new(Client::new(1, 0)), ([127, 0, 0, 1], 1).into(), full)
+    }
+
+    /// The fault of the refusal, or nothing.
+    fn fault(service: &HttpService, host: &str) -> String {
+        let head = parse_request(format!("GET /healthz HTTP/1.1\r\nHost: {host}\r\n\r\n").as_bytes()).unwrap();
+        service.answer(&head).map_or_else(|refusal| refusal.fault.into_owned(), |_| String::new())
+    }
+
+    #[test]
+    fn refusals_before_the_route() {
+        assert_eq!(fault(&service(false), "localhost"), "");
+        assert!(fault(&service(false), "chat.example").starts_with("this server listens on loopback alone"));
+        let full = service(true);
+        assert_eq!(fault(&full, "localhost"), "the server is full");
+        let stopping = service(false);
+        stopping.server.stop.tell();
+        assert_eq!(fault(&stopping, "localhost"), "the server is stopping");
+    }
+}

@@ -57,3 +57,19 @@ impl Display for Ending {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::Failure;
+
+    #[test]
+    fn close_by_the_server_says_whether_it_was_answered() {
+        let text = |answered| {
+            let failure = Failure::new(CloseCode::Away, "why");
+            Ending::Closed(Closing::ByServer { failure, answered }).to_string()
+        };
+        assert_eq!(text(true), "the server closed with 1001 \"why\"");
+        assert_eq!(text(false), "the server closed with 1001 \"why\", without an answer");
+    }
+}

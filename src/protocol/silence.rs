@@ -53,3 +53,17 @@ impl Silence {
         Due::Ping
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sign_of_life_before_the_ping_does_not_answer_it() {
+        let (interval, start) = (Duration::from_secs(10), Instant::now());
+        let mut silence = Silence::new(interval, start);
+        assert_eq!(silence.expire(start + interval), Due::Ping);
+        silence.end(start);
+        assert_eq!(silence.expire(start + 2 * interval), Due::End);
+    }
+}

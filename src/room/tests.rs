@@ -4,6 +4,8 @@ use crate::frame::encode;
 use crate::frame::length_on_wire;
 use crate::http::admission::Admission;
 use crate::protocol::output::Output;
+use crate::view::audience::tests::Hall;
+use crate::view::hooks::{Start, What};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use std::collections::HashMap;
@@ -262,6 +264,34 @@ fn who_does_not_read_delays_nobody_and_misses_nothing() {
         slow.catch_up().await.unwrap();
         assert_eq!(slow.behind(), 0);
         assert_eq!(log_length(&room), 0);
+    });
+}
+
+#[test]
+fn view_receives_all_that_a_member_behind_is_sent() {
+    run(async {
+        let mut hall = Hall::new();
+        let _watch = hall.watch();
+        let room = Room::new(1, FAR, hall.view.clone());
+        let mut seat = Seat::take(&room, 0, 1).await;
+        seat.catch_up().await.unwrap();
+        hall.told();
+        let (first, second) = (text(vec![b'a'; HUGE]), text("b"));
+        say(&room, &first);
+        assert_eq!(room.counts(), (1, 1));
+        say(&room, &second);
+        let said = [&first[..], &second].concat();
+        assert!(seat.hear(said.len()).await == said);
+        seat.catch_up().await.unwrap();
+        assert_eq!(room.counts(), (1, 0));
+        let mut shown = Vec::new();
+        for what in hall.told() {
+            let What::Written(bytes, start) = what else { panic!("{what:?}") };
+            let aligned = shown.is_empty() || shown.len() == first.len();
+            assert_eq!(start, Start::aligned(aligned), "at byte {}", shown.len());
+            shown.extend(bytes);
+        }
+        assert!(shown == said);
     });
 }
 

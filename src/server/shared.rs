@@ -106,3 +106,18 @@ impl Shared {
         let _ = self.places.acquire_many(self.max_connections).await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn at_least_one_connection_is_served() {
+        let limits = Limits { max_connections: 0, ..Limits::default() };
+        let view = View::new(|_, _, _| (), Admission::default());
+        let shared = Shared::new(&Options { limits, ..Options::default() }, view);
+        let first = shared.permit();
+        assert!(matches!(first, Some((_, false))));
+        assert!(matches!(shared.permit(), Some((_, true))));
+    }
+}

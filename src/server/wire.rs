@@ -110,7 +110,97 @@ impl AsyncWrite for Wire {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.view.shutdown(&self.client);
         Pin::new(&mut self.socket).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::view::audience::tests::{Hall, client};
+    use crate::view::hooks::What;
+    use std::future::poll_fn;
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::TcpListener;
+    use tokio::runtime::Builder;
+
+    /// Runs a test with a wire whose other end reads nothing.
+    fn with_wire<F: Future<Output = ()>>(view: &View, test: impl FnOnce(Wire) -> F) {
+        Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let socket = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+            let _peer = listener.accept().await.unwrap();
+            test(Wire::new(socket, client(1), view.clone())).await;
+        });
+    }
+
+    /// The lengths of the records told.
+    fn lengths(hall: &mut Hall) -> Vec<usize> {
+        let length = |what| match what {
+            What::HeadRead(bytes) | What::HeadWritten(bytes) => bytes.len(),
+            other => panic!("{other:?}"),
+        };
+        hall.told().into_iter().map(length).collect()
+    }
+
+    #[test]
+    fn view_receives_one_heads_worth_and_the_half_close() {
+        let mut hall = Hall::new();
+        let _watch = hall.watch();
+        with_wire(&hall.view.clone(), |mut wire| async move {
+            let most = [b'x'; MAX_HEAD_SIZE - 1];
+            [&most[..], b"abc", b"d", b""].into_iter().for_each(|bytes| wire.tell_read(bytes));
+            assert_eq!(lengths(&mut hall), [MAX_HEAD_SIZE - 1, 1, 0]);
+            [&most[..], b"abc", b"d", b""].into_iter().for_each(|bytes| wire.tell_written(bytes));
+            assert_eq!(lengths(&mut hall), [MAX_HEAD_SIZE - 1, 1]);
+        });
+    }
+
+    #[test]
+    fn view_receives_the_written_part_of_each_slice() {
+        let mut hall = Hall::new();
+        let _watch = hall.watch();
+        with_wire(&hall.view.clone(), |mut wire| async move {
+            wire.written = usize::MAX;
+            let slices = [b"head", b"body"].map(|slice| IoSlice::new(slice));
+            assert_eq!(wire.write_vectored(&slices).await.unwrap(), 8);
+            assert_eq!(lengths(&mut hall), [4, 4]);
+            assert_eq!(wire.write(b"more").await.unwrap(), 4);
+            assert_eq!(lengths(&mut hall), [4]);
+            // More than the socket takes.
+            let large = vec![0; 64 << 20];
+            let written = wire.write_vectored(&[IoSlice::new(&large), IoSlice::new(b"body")]).await.unwrap();
+            assert!(written < large.len());
+            assert_eq!(lengths(&mut hall), [written, 0]);
+        });
+    }
+
+    #[test]
+    fn full_socket_starts_the_deadline() {
+        let view = Hall::new().view;
+        with_wire(&view, |mut wire| async move {
+            let bytes = vec![0; 1 << 20];
+            while let Poll::Ready(written) =
+                poll_fn(|context| Poll::Ready(Pin::new(&mut wire).poll_write(context, &bytes))).await
+            {
+                assert!(written.unwrap() > 1, "more than a byte at a time");
+            }
+            assert!(wire.stalled.is_some());
+        });
+    }
+
+    #[test]
+    fn each_write_restarts_the_deadline() {
+        let view = Hall::new().view;
+        with_wire(&view, |mut wire| async move {
+            let stalled = || Some(Box::pin(sleep(RESPONSE_DEADLINE)));
+            wire.stalled = stalled();
+            wire.write_all(b"a").await.unwrap();
+            assert!(wire.stalled.is_none());
+            wire.stalled = stalled();
+            assert_eq!(wire.write_vectored(&[IoSlice::new(b"b")]).await.unwrap(), 1);
+            assert!(wire.stalled.is_none());
+        });
     }
 }

@@ -11,7 +11,6 @@ use crate::client::Client;
 use crate::handshake::{CHECKS, accept, decode_key};
 use crate::http::admission::Admission;
 use crate::http::refusal::Head;
-use crate::limits::MAX_HEAD_SIZE;
 use crate::service::{Route, route};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
@@ -170,7 +169,6 @@ impl Connection {
         self.exchange = None;
         self.incoming.lose();
         self.outgoing.lose();
-        self.fragments = (0, 0);
         self.pinged = None;
     }
 
@@ -180,7 +178,7 @@ impl Connection {
 
     fn take_request(&mut self, bytes: &[u8], steps: &mut Steps<'_>) {
         let Some(exchange) = &mut self.exchange else { return };
-        if exchange.request_shown || exchange.request.len() > MAX_HEAD_SIZE {
+        if exchange.request_shown {
             return;
         }
         exchange.request.extend_from_slice(bytes);
@@ -193,13 +191,14 @@ impl Connection {
 
     fn take_response(&mut self, bytes: &[u8], steps: &mut Steps<'_>) {
         let Some(exchange) = &mut self.exchange else { return };
-        if exchange.response_shown || exchange.response.len() > MAX_HEAD_SIZE {
+        if exchange.response_shown {
             return;
         }
         exchange.response.extend_from_slice(bytes);
-        let Some(length) = head_length(&exchange.response) else { return };
-        exchange.response.truncate(length);
-        exchange.response_shown = true;
+        exchange.response_shown = head_length(&exchange.response).is_some();
+        if !exchange.response_shown {
+            return;
+        }
         let status = status(&exchange.response);
         if let Some(head) = parse_request(&exchange.request).filter(|_| exchange.request_shown) {
             show_handshake(&head, status, steps);
@@ -324,6 +323,14 @@ fn show_handshake(head: &Head, answered: u16, steps: &mut Steps<'_>) {
         for event in Event::computation(computation, &nonce) {
             steps.show(|| event);
         }
+    }
+}
+
+#[cfg(test)]
+impl Dissector {
+    /// Returns the number of observed connections.
+    pub fn connections(&self) -> usize {
+        self.connections.len()
     }
 }
 

@@ -141,6 +141,7 @@ mod tests {
         assert_eq!(shown(head), hidden);
         assert_eq!(shown("GET http://u:p@h/ HTTP/1.1\r\n\r\n"), "GET ... HTTP/1.1\r\n\r\n");
         assert_eq!(shown("CONNECT u:p@h HTTP/1.1\r\n\r\n"), "CONNECT ... HTTP/1.1\r\n\r\n");
+        assert_eq!(shown("GET  HTTP/1.1\r\n\r\n"), "GET ... HTTP/1.1\r\n\r\n");
         assert_eq!(shown("GET /#a HTTP/1.1\r\n\r\n"), "GET /#... HTTP/1.1\r\n\r\n");
         assert_eq!(shown("GET /?a\r\n\r\n"), "GET /?...\r\n\r\n");
         assert_eq!(shown("GET\r\n\r\n"), "GET\r\n\r\n");

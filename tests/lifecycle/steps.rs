@@ -90,6 +90,7 @@ fn whole_connection_closed_by_the_client() {
     client.send_frame(FIN | CLOSE, &close_payload(1000, "it's \x1b[31m"));
     client.expect_close(1000, "it's \x1b[31m");
     client.expect_end();
+    client.send_text("discarded");
     drop(client);
     viewer.expect(r#"
         loop #2 Client #42 frame-in: frame in: close of 12 bytes: "1000 it's \u{1b}[31m" (RFC 6455 5.2, 5.3) [header: 88 8c 37 fa 21 3d; fin: 1; rsv: 000; opcode: 8; name: close; mask: 1; length: 12; form: 7; masking-key: 37 fa 21 3d; masked: 34 12 48 49 10 89 01 26 6c c9 10 50; payload: 03 e8 69 74 27 73 20 1b 5b 33 31 6d; text: 1000 it's \u{1b}[31m]

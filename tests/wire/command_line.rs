@@ -139,6 +139,20 @@ fn limits_from_the_command_line() {
     clients[1].expect_close_about(1009, "the limit is 3");
 }
 
+#[test]
+fn log_tells_what_was_requested() {
+    let program = SWITCHBOARD.start(&[]);
+    let client = Client::open(program.address, "/ws/7");
+    let line = program.log_line("WebSocket");
+    assert!(line.ends_with(": WebSocket /ws/7 accepted"), "{line}");
+    drop(client);
+    let mut client = Client::tcp(program.address);
+    client.send(format!("GET /healthz HTTP/1.1\r\nHost: {}\r\n\r\n", program.address));
+    client.read_to_end();
+    let line = program.log_line("/healthz");
+    assert!(line.ends_with(": GET /healthz 200 OK"), "{line}");
+}
+
 /// hyper refuses unencoded control characters in a path. Percent-encoded ones stay encoded, and other characters that could
 /// affect a terminal are escaped.
 #[test]

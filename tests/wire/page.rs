@@ -62,6 +62,14 @@ fn inspector_files() {
 }
 
 #[test]
+fn health() {
+    let server = Server::start(Options::default());
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: text/plain; charset=utf-8\r\ncache-control: no-store\r\n\
+         connection: close\r\ncontent-length: 3\r\n\r\n";
+    answers(&server, "GET /healthz HTTP/1.1\r\nHost: HOST\r\n\r\n", head, "ok\n");
+}
+
+#[test]
 fn query_is_ignored() {
     let server = Server::start(Options::default());
     let head = page_head("HTTP/1.1");

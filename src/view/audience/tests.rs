@@ -1,7 +1,9 @@
 use super::*;
 use crate::limits::{FRAME_STEPS_PER_SECOND, MOST_VIEWERS, STEPS_PER_SECOND, VIEWER_QUEUE};
-use crate::view::hooks::{Start, Watch};
+use crate::view::hooks::{Start, Watch, What};
 use std::cell::Cell;
+use tokio::runtime::Builder;
+use tokio::time::timeout;
 
 /// A view whose thread is this test: it hears what it was told when the test says so.
 pub struct Hall {
@@ -28,6 +30,15 @@ impl Hall {
         while let Ok(told) = self.told.try_recv() {
             self.audience.hear(told);
         }
+    }
+
+    /// What the hooks have told since the last call. The viewers don't receive it.
+    pub fn told(&mut self) -> Vec<What> {
+        let records = self.told.try_iter().filter_map(|told| match told {
+            Told::Record(record) => Some(record.what),
+            _ => None,
+        });
+        records.collect()
     }
 
     pub fn begin_second(&mut self) {
@@ -122,9 +133,9 @@ fn a_new_viewer_is_told_who_is_present() {
     two.name_chat(5);
     let mut watch = hall.view.watch(Some(9), vec![one, two]).unwrap();
     let (steps, _) = hall.shown(&mut watch);
-    let told: Vec<_> = steps.iter().map(|step| (step.name().unwrap(), step.event.sentence.as_str())).collect();
+    let told: Vec<_> = steps.iter().map(|step| (step.id, step.name().unwrap(), step.event.sentence.as_str())).collect();
     let joined = "joined the list, 2 there now";
-    assert_eq!(told, [("Client #-7", joined), ("Client #5", joined)]);
+    assert_eq!(told, [(1, "Client #-7", joined), (2, "Client #5", joined)]);
 }
 
 #[test]
@@ -156,16 +167,73 @@ fn frames_leave_room_for_other_steps_and_the_rest_is_counted() {
 
 #[test]
 fn many_bytes_take_more_room() {
+    type Hook = fn(&View);
+    let hooks: [Hook; 2] =
+        [|view| view.read(&client(1), &[0; 65536], Start::Anywhere), |view| drop(view.batch(&[0; 65536]))];
+    for hook in hooks {
+        let mut hall = Hall::new();
+        let mut watch = hall.watch();
+        for _ in 0..FRAME_STEPS_PER_SECOND {
+            hook(&hall.view);
+        }
+        hall.begin_second();
+        let missed = hall.shown(&mut watch).1;
+        let taken = u64::from(FRAME_STEPS_PER_SECOND) - missed;
+        assert_eq!(taken, u64::from(FRAME_STEPS_PER_SECOND).div_ceil(17), "each takes 17 steps' room");
+    }
+}
+
+#[test]
+fn refused_frames_leave_the_reserved_budget() {
+    let view = Hall::new().view;
+    let taken = |is_frame| (0..2 * STEPS_PER_SECOND).filter(|_| view.take_budget(is_frame)).count();
+    assert_eq!(taken(true), FRAME_STEPS_PER_SECOND as usize);
+    assert_eq!(taken(false), (STEPS_PER_SECOND - FRAME_STEPS_PER_SECOND) as usize);
+}
+
+#[test]
+fn half_close_is_shown_in_a_flood_of_frames() {
     let mut hall = Hall::new();
     let mut watch = hall.watch();
     let one = client(1);
-    for _ in 0..FRAME_STEPS_PER_SECOND {
-        hall.view.read(&one, &[0; 65536], Start::Anywhere);
-    }
+    while hall.view.take_budget(true) {}
+    hall.view.read(&one, b"", Start::Aligned);
+    hall.view.ended(&one, None);
+    assert_eq!(hall.shown(&mut watch).0[0].event.sentence, "TCP closed first by the client");
+}
+
+#[test]
+fn second_viewer_takes_nothing_from_the_first() {
+    let mut hall = Hall::new();
+    let mut watch = hall.watch();
+    let (one, frame) = (client(1), b"\x81\x02hi");
+    hall.view.wrote(&one, &frame[..3], || Start::Aligned);
+    let mut other = hall.watch();
+    hall.view.wrote(&one, &frame[3..], || Start::Anywhere);
+    assert_eq!(hall.names(&mut watch), ["frame-out"]);
+    assert_eq!(hall.names(&mut other), ["frame-out"]);
+}
+
+#[test]
+fn steps_dropped_before_a_watch_are_not_reported() {
+    let mut hall = Hall::new();
+    drop(hall.watch());
+    hall.view.miss(3);
+    let mut watch = hall.watch();
     hall.begin_second();
-    let missed = hall.shown(&mut watch).1;
-    let taken = u64::from(FRAME_STEPS_PER_SECOND) - missed;
-    assert_eq!(taken, u64::from(FRAME_STEPS_PER_SECOND).div_ceil(17), "each takes 17 steps' room");
+    assert_eq!(hall.shown(&mut watch).1, 0);
+}
+
+#[test]
+fn each_second_forgets_what_is_over() {
+    let mut hall = Hall::new();
+    let watch = hall.watch();
+    hall.view.accepted(&client(1));
+    hall.hear();
+    assert_eq!((hall.audience.seats.len(), hall.audience.dissector.connections()), (1, 1));
+    drop(watch);
+    hall.begin_second();
+    assert_eq!((hall.audience.seats.len(), hall.audience.dissector.connections()), (0, 0));
 }
 
 #[test]
@@ -202,4 +270,22 @@ fn the_end_releases_all_viewers() {
     hall.view.end();
     hall.hear();
     assert!(watch.shown.try_recv().is_err_and(|error| error == tokio::sync::mpsc::error::TryRecvError::Disconnected));
+}
+
+/// The view's thread reports missed steps when a second ends, and only then renews the budget.
+#[test]
+fn thread_counts_the_seconds() {
+    let runtime = Builder::new_current_thread().enable_time().build().unwrap();
+    let view = View::new(start, Admission::default());
+    let mut watch = view.watch(Some(9), vec![client(1)]).unwrap();
+    let mut next = || runtime.block_on(async { timeout(Duration::from_secs(10), watch.shown.recv()).await.unwrap() });
+    assert!(matches!(next(), Some(Shown::Step(_))));
+    view.miss(1);
+    assert!(matches!(next(), Some(Shown::Missed(1))));
+    let begun = Instant::now();
+    while view.take_budget(false) {}
+    drop(view.watch(None, Vec::new()));
+    view.end();
+    assert!(next().is_none());
+    assert!(!view.take_budget(false) || begun.elapsed() >= Duration::from_secs(1));
 }

@@ -1,7 +1,9 @@
 use super::*;
 use crate::frame::tests::masked;
-use crate::limits::FRAME_STEPS_PER_SECOND;
+use crate::limits::{FRAME_STEPS_PER_SECOND, STEPS_PER_SECOND};
 use crate::view::audience::tests::{Hall, client};
+use crate::view::hooks::Life;
+use std::time::Duration;
 
 const HELLO: &[u8] = b"\x81\x05Hello";
 
@@ -49,6 +51,102 @@ fn after_a_gap_nothing_is_shown_up_to_the_next_frame() {
     hall.view.read(&one, &masked(0x81, b"Hello"), Start::Aligned);
     hall.view.wrote(&one, HELLO, || Start::Aligned);
     assert_eq!(hall.names(&mut watch), ["frame-in", "frame-out"]);
+    // The gap counts once.
+    hall.view.read(&one, &masked(0x81, b"Hello")[..3], Start::Aligned);
+    hall.view.read(&one, &masked(0x81, b"Hello")[3..], Start::Anywhere);
+    assert_eq!(hall.names(&mut watch), ["frame-in"]);
+}
+
+#[test]
+fn gap_in_a_head_hides_the_exchange() {
+    let (mut hall, one) = (Hall::new(), client(1));
+    let mut watch = hall.watch();
+    hall.view.accepted(&one);
+    hall.view.head_read(&one, b"GET / HTTP/1.1\r\n");
+    hall.view.miss(1);
+    hall.view.head_read(&one, b"\r\n");
+    hall.view.head_written(&one, b"HTTP/1.1 200 OK\r\n\r\n");
+    assert_eq!(hall.names(&mut watch), ["accepted"]);
+}
+
+#[test]
+fn gap_after_a_ping_hides_the_round_trip_time() {
+    let (mut hall, one) = (Hall::new(), client(1));
+    let mut watch = hall.watch();
+    hall.view.wrote(&one, b"\x89\x00", || Start::Aligned);
+    hall.view.miss(1);
+    hall.view.read(&one, &masked(0x8a, b""), Start::Aligned);
+    assert_eq!(hall.shown(&mut watch).0.last().unwrap().event.sentence, "Pong by the client");
+}
+
+/// Uses up the budget, except for this many steps.
+fn spend(view: &View, is_frame: bool, left: u32) {
+    view.renew_budget();
+    let budget = if is_frame { FRAME_STEPS_PER_SECOND } else { STEPS_PER_SECOND };
+    for _ in left..budget {
+        assert!(view.take_budget(false));
+    }
+}
+
+#[test]
+fn each_step_of_a_record_needs_budget() {
+    let (mut hall, one) = (Hall::new(), client(1));
+    let mut watch = hall.watch();
+    spend(&hall.view, true, 1);
+    hall.view.read(&one, &masked(0x01, b"Hel"), Start::Aligned);
+    assert_eq!(hall.names(&mut watch), ["frame-in"], "without its fragment");
+    spend(&hall.view, false, 1);
+    let life = Life { messages: 0, bytes_in: 0, bytes_out: 0, lasted: Duration::ZERO };
+    hall.view.ended(&one, Some(life));
+    assert_eq!(hall.names(&mut watch), ["tcp-closed"], "without its life");
+}
+
+#[test]
+fn frames_without_budget_are_a_gap() {
+    type Hook = fn(&View, &Arc<Client>, &[u8], Start);
+    let hooks: [Hook; 2] = [View::read, |view, client, bytes, start| view.wrote(client, bytes, || start)];
+    for hook in hooks {
+        let (mut hall, one) = (Hall::new(), client(1));
+        let mut watch = hall.watch();
+        // The last frame's payload looks like a frame.
+        let bytes = [HELLO, HELLO, b"\x81\x04\x81\x02hi"].concat();
+        spend(&hall.view, true, 2);
+        let (first, rest) = bytes.split_at(bytes.len() - 4);
+        hook(&hall.view, &one, first, Start::Aligned);
+        hook(&hall.view, &one, rest, Start::Anywhere);
+        assert_eq!(hall.shown(&mut watch).0.len(), 1);
+    }
+}
+
+#[test]
+fn fragments_are_counted_across_records() {
+    let (mut hall, one) = (Hall::new(), client(1));
+    let mut watch = hall.watch();
+    hall.view.read(&one, &masked(0x01, b"Hel"), Start::Aligned);
+    hall.view.read(&one, &[masked(0x00, b""), masked(0x89, b"p"), masked(0x80, b"lo")].concat(), Start::Anywhere);
+    hall.view.read(&one, &masked(0x01, b"!"), Start::Aligned);
+    let (steps, _) = hall.shown(&mut watch);
+    let fragments = steps.iter().filter(|step| step.event.name == "fragment");
+    let sentences: Vec<_> = fragments.map(|step| step.event.sentence.trim_start_matches("message so far: ")).collect();
+    assert_eq!(
+        sentences,
+        ["1 fragment, 3 bytes", "2 fragments, 3 bytes", "3 fragments, 5 bytes", "1 fragment, 1 byte"]
+    );
+}
+
+#[test]
+fn aligned_record_begins_a_message() {
+    let (hall, one) = (Hall::new(), client(1));
+    let mut dissector = Dissector::new(hall.view.clone(), Admission::default());
+    let mut names = |bytes: Vec<u8>| {
+        let what = What::Read(bytes.into(), Start::Aligned);
+        let record = Record { client: Arc::clone(&one), named: false, at: Instant::now(), missed: 0, what };
+        let mut names = Vec::new();
+        dissector.take(&record, &mut |event| names.push(event.name));
+        names
+    };
+    assert_eq!(names(masked(0x01, b"Hel")), ["frame-in", "fragment"]);
+    assert_eq!(names(masked(0x81, b"Hello")), ["frame-in"]);
 }
 
 #[test]
@@ -118,8 +216,11 @@ fn a_head_is_shown_when_it_is_complete() {
     hall.view.head_read(&one, b"GET / HTTP/1.1\r\n");
     assert_eq!(hall.names(&mut watch), ["accepted"]);
     hall.view.head_read(&one, b"Host: h\r\n\r\nearly");
+    hall.view.head_read(&one, b"frames\r\n\r\n");
     assert_eq!(hall.names(&mut watch), ["request"]);
-    hall.view.head_written(&one, b"HTTP/1.1 200 OK\r\n\r\nbody");
+    hall.view.head_written(&one, b"HTTP/1.1 200 OK\r\n");
+    assert!(hall.names(&mut watch).is_empty());
+    hall.view.head_written(&one, b"\r\nbody");
     hall.view.head_written(&one, b"HTTP/1.1 200 OK\r\n\r\nbody");
     assert_eq!(hall.names(&mut watch), ["response"]);
 }
@@ -128,23 +229,31 @@ fn a_head_is_shown_when_it_is_complete() {
 fn checks_are_shown_as_the_server_answered() {
     let mut hall = Hall::new();
     let mut watch = hall.watch();
-    let mut names = |target: &str, status: u16| {
+    let mut answered = |request: &str, status: u16| {
         let one = client(1);
-        let request = format!(
-            "GET {target} HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
-        );
         hall.view.accepted(&one);
         hall.view.head_read(&one, request.as_bytes());
         hall.view.head_written(&one, format!("HTTP/1.1 {status} Word\r\n\r\n").as_bytes());
-        hall.names(&mut watch)[2..].join(" ")
+        hall.names(&mut watch)[1..].join(" ")
     };
-    let passed = "check ".repeat(9) + "key joined-key digest accept switching";
-    assert_eq!(names("/ws/1", 101), passed);
-    assert_eq!(names("/echo", 101), passed);
+    let opening = |target: &str| {
+        format!(
+            "GET {target} HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+        )
+    };
+    let passed = "request ".to_owned() + &"check ".repeat(9) + "key joined-key digest accept switching";
+    assert_eq!(answered(&opening("/ws/1"), 101), passed);
+    assert_eq!(answered(&opening("/echo"), 101), passed);
+    assert_eq!(answered(&(opening("/echo") + "early frames"), 101), passed);
     // Refused for another reason, before the checks.
-    assert_eq!(names("/ws/1", 503), "response");
-    assert_eq!(names("/", 200), "response");
+    assert_eq!(answered(&opening("/ws/1"), 503), "request response");
+    assert_eq!(answered(&opening("/"), 200), "request response");
+    // The status is that of a check, but there was no opening handshake.
+    assert_eq!(answered(&opening("/").replace("GET", "POST"), 405), "request response");
+    let request = opening("/echo");
+    let (unfinished, _) = request.split_once("Sec-WebSocket-Key").unwrap();
+    assert_eq!(answered(unfinished, 400), "response");
 }
 
 #[test]

@@ -78,6 +78,7 @@ fn the_fields_have_the_names_of_rfc_6455_5_2() {
         fields(b"\x31\x01x"),
         "header=31 01; fin=0; rsv=011; opcode=1; name=text; mask=0; length=1; form=7; payload=78; text=x"
     );
+    assert!(fields(&masked(0x88, b"\x03\xe8")).ends_with("; text=1000"));
     for (length, form) in [(125, 7), (126, 16), (65535, 16), (65536, 64)] {
         assert_eq!(collect(&[&masked(0x82, &vec![0; length])])[0].length_form(), form);
     }
@@ -89,4 +90,12 @@ fn the_reason_of_a_close_is_whole() {
     let payload = [b"\x03\xe8", reason.as_bytes()].concat();
     assert_eq!(collect(&[&masked(0x88, &payload)])[0].close(), Some((1000, reason)));
     assert_eq!(collect(&[&masked(0x88, b"")])[0].close(), None);
+}
+
+#[test]
+fn kept_payload_is_bounded() {
+    let frame = masked(0x82, &[0; 1000]);
+    let kept = |pieces: &[&[u8]]| collect(pieces)[0].payload.len();
+    assert_eq!(kept(&[&frame]), KEPT_PAYLOAD);
+    assert_eq!(kept(&[&frame[..100], &frame[100..]]), KEPT_PAYLOAD);
 }
