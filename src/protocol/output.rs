@@ -77,8 +77,10 @@ impl Output {
 
     /// Moves all of `other` to the end.
     pub fn append(&mut self, mut other: Self) {
+        self.begun |= self.bytes.is_empty() && other.begun;
         self.bytes.append(&mut other.bytes);
         self.written += other.written;
+        self.progress = self.progress.max(other.progress);
     }
 }
 
@@ -137,7 +139,6 @@ mod tests {
         assert_eq!((output.bytes(), output.is_begun()), (b"b".to_vec(), true));
     }
 
-    #[ignore = "bug: append forgets that the first frame of the other output was begun"]
     #[test]
     fn append_to_an_empty_output_keeps_begun() {
         let mut output = Output::new();

@@ -94,7 +94,7 @@ fn handshake_text_and_fault_in_one_segment() {
 /// The client's sockets hold a part of this. The rest waits in the server when the client's Close arrives.
 #[test]
 fn a_slow_client_that_closes_gets_everything_said_before() {
-    const MESSAGES: usize = 200;
+    const MESSAGES: usize = 100;
     let server = Server::start(Options::default());
     let (mut slow, mut fast) = (server.join(1), server.join(2));
     let payload = "x".repeat(60_000);
@@ -225,7 +225,6 @@ fn stop_closes_every_connection_with_1001() {
 }
 
 /// The client reads nothing until the server stops, so the stop interrupts a Pong.
-#[ignore = "bug: the message lands inside the begun Pong, because Output::append forgets that the frame was begun"]
 #[test]
 fn stop_sends_begun_pongs_then_messages_then_the_close() {
     let mut server = Server::start(Options::default());
