@@ -2,6 +2,7 @@
 
 use crate::escape::escape;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Instant;
 
 /// One accepted connection. An idle one is little more than this and its task, so it is kept small.
@@ -15,6 +16,8 @@ pub struct Client {
     pub part: usize,
     /// What the client asked for. It comes with the request for an upgrade.
     name: OnceLock<Name>,
+    /// Requests that were answered, or are being answered.
+    requests: AtomicU32,
 }
 
 #[derive(Debug)]
@@ -30,7 +33,17 @@ const SAYS: &str = " says: ";
 impl Client {
     /// The record of a connection accepted now.
     pub fn new(number: u64, part: usize) -> Self {
-        Self { number, accepted: Instant::now(), part, name: OnceLock::new() }
+        Self { number, accepted: Instant::now(), part, name: OnceLock::new(), requests: AtomicU32::new(0) }
+    }
+
+    /// Counts a request.
+    pub fn count_request(&self) {
+        self.requests.fetch_add(1, Relaxed);
+    }
+
+    /// The number of requests so far.
+    pub fn requests(&self) -> u32 {
+        self.requests.load(Relaxed)
     }
 
     /// Names the client of `/ws/{client_id}`. The id is a label: two connections may share one.
@@ -43,7 +56,7 @@ impl Client {
         self.set_name(None, "Echo");
     }
 
-    /// The first name stays: a connection is upgraded once. A name is shown without escapes, in the log, on the terminal and in
+    /// The first name stays: a connection asks for an upgrade once. A name is shown without escapes, in the log, on the terminal and in
     /// `GET /lifecycle`, so it must need none. The page's `BROADCAST` pattern takes a chat name apart again.
     fn set_name(&self, id: Option<i64>, name: &str) {
         debug_assert_eq!(escape(name.as_bytes()), name, "a name needs no escape");

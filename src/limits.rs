@@ -158,8 +158,13 @@ pub const UNFINISHED_MESSAGE_AGE: Duration = Duration::from_secs(30);
 /// Bytes of an unfinished message that put its deadline off by a second: a large message may come over a slow line.
 pub const UNFINISHED_MESSAGE_RATE: u64 = 16 * 1024;
 
-/// The longest time to receive a request head.
+/// The longest time to receive a request head, and the longest idle time before it: a client that has sent nothing yet, and one
+/// between two requests, hold a place of `max_connections`.
 pub const REQUEST_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Requests on one connection; the response to the last one closes it. This limits how long requests alone hold a place of
+/// `max_connections`; opening TCP once in 100 requests costs little.
+pub const MAX_REQUESTS: u32 = 100;
 
 /// How long a client may read none of a response before the connection is dropped.
 pub const RESPONSE_DEADLINE: Duration = Duration::from_secs(30);

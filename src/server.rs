@@ -3,9 +3,9 @@
 //! On the wire: TCP's own handshake (RFC 9293 3.5), then the head of a request: lines of text up to an empty one
 //! (RFC 9112 2.1). A WebSocket begins as an HTTP request (RFC 6455 1.2), so both can use one port.
 //!
-//! A connection carries one request: for the page, for something that is refused, or for an upgrade. hyper reads the request
-//! and writes the response. After a 101 the socket comes back out of hyper, with the bytes that hyper read too far, and goes
-//! to [`connection::run`] in a task of its own.
+//! A connection carries requests, one after another (RFC 9112 9.3): for the page, for something that is refused, and perhaps
+//! for an upgrade as the last. hyper reads each request and writes the response. After a 101 the socket comes back out of
+//! hyper, with the bytes that hyper read too far, and goes to [`connection::run`] in a task of its own.
 
 pub mod shared;
 pub mod stop;
@@ -27,6 +27,8 @@ use std::future::{Future, poll_fn};
 use std::io::{self, ErrorKind};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
 use threads::Threads;
 use throttle::Throttle;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -105,7 +107,7 @@ async fn accept(server: Arc<Shared>, listener: TcpListener, runtimes: Arc<[Handl
     }
 }
 
-/// The part of a connection that is HTTP: one request, one response.
+/// The part of a connection that is HTTP: up to [`MAX_REQUESTS`](crate::limits::MAX_REQUESTS) requests and their responses.
 async fn serve_http(socket: TcpStream, service: HttpService, permit: OwnedSemaphorePermit) {
     let (server, client) = (Arc::clone(service.server()), Arc::clone(service.client()));
     server.view.accepted(&client);
@@ -116,6 +118,7 @@ async fn serve_http(socket: TcpStream, service: HttpService, permit: OwnedSemaph
     let wire = Wire::new(socket, Arc::clone(&client), server.view.clone());
     let mut http = http1::Builder::new()
         .timer(TokioTimer::new())
+        // From the end of one response to the head of the next request.
         .header_read_timeout(REQUEST_DEADLINE)
         // A client may end its side of TCP right after its request, and still read.
         .half_close(true)
@@ -124,10 +127,17 @@ async fn serve_http(socket: TcpStream, service: HttpService, permit: OwnedSemaph
         .serve_connection(TokioIo::new(wire), service);
     let mut stopping = pin!(server.stop.told());
     let mut told = server.stop.is_told();
+    let mut patience = CLOSE_DEADLINE;
     let exchange = loop {
         if told {
-            // A client that has not begun its request is not waited for.
+            // hyper ends an idle connection now; it would wait for the rest of a first request. Responses are waited for.
             Pin::new(&mut http).graceful_shutdown();
+            let now = poll_fn(|context| Poll::Ready(http.poll_without_shutdown(context))).await;
+            let now = if client.requests() == 0 { Poll::Ready(Ok(())) } else { now };
+            if let Poll::Ready(exchange) = now {
+                patience = Duration::ZERO;
+                break exchange;
+            }
         }
         tokio::select! {
             exchange = poll_fn(|context| http.poll_without_shutdown(context)) => break exchange,
@@ -144,7 +154,7 @@ async fn serve_http(socket: TcpStream, service: HttpService, permit: OwnedSemaph
             tokio::spawn(connection::run(Arc::clone(&server), upgraded, permit));
             return;
         }
-        (Ok(()), None) => linger(socket, &server.view, &client).await,
+        (Ok(()), None) => linger(socket, patience, &server.view, &client).await,
         (Err(error), _) if is_timeout(&error) => {
             server.faults.log(|| format!("{service}: the client did not take the response in time"));
         }
@@ -155,7 +165,7 @@ async fn serve_http(socket: TcpStream, service: HttpService, permit: OwnedSemaph
             } else {
                 server.faults.log(|| format!("{service}: {error}"));
             }
-            linger(socket, &server.view, &client).await;
+            linger(socket, patience, &server.view, &client).await;
         }
     }
     server.view.ended(&client, None);
@@ -168,9 +178,9 @@ fn is_timeout(error: &hyper::Error) -> bool {
 }
 
 /// Closes TCP so that the client sees the response: unread input would turn the close into a reset.
-async fn linger(mut socket: TcpStream, view: &View, client: &Arc<Client>) {
+async fn linger(mut socket: TcpStream, patience: Duration, view: &View, client: &Arc<Client>) {
     view.shutdown(client);
-    let _ = timeout(CLOSE_DEADLINE, async {
+    let _ = timeout(patience, async {
         socket.shutdown().await?;
         let mut discarded = [0; 1024];
         while socket.read(&mut discarded).await? > 0 {}

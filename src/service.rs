@@ -13,11 +13,12 @@ use crate::handshake::{Accept, accept};
 use crate::http::page::{inspector_script, inspector_style, page};
 use crate::http::refusal::{Fields, Head, Refusal, Sent};
 use crate::http::responses::{bad_client_id, check_http, healthy, last, lifecycle_off, unavailable};
+use crate::limits::MAX_REQUESTS;
 use crate::server::shared::Shared;
 use crate::view::events::Events;
 use bytes::Bytes;
 use http_body_util::{Either, Full};
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use hyper::service::Service;
 use hyper::{Request, Response, StatusCode};
@@ -177,6 +178,13 @@ impl HttpService {
         Ok(response)
     }
 
+    /// Whether the response is the last one. A body is not read, so the next request could not be found, and a stream of events
+    /// has no end. The name of a client stays, so it must not be that of an earlier, refused handshake.
+    fn is_last(&self, request: &Incoming, response: &ResponseBody) -> bool {
+        let ends = self.client.requests() >= MAX_REQUESTS || self.full || self.server.stop.is_told();
+        ends || !request.is_end_stream() || matches!(response, Either::Right(_)) || self.client.name().is_some()
+    }
+
     fn log(&self, head: &Head, answer: &Result<Response<ResponseBody>, Refusal>) {
         let (method, path) = (|| Sent::Method.show(head), || quote(head.uri.path().as_bytes()));
         match answer {
@@ -204,11 +212,13 @@ impl Service<Request<Incoming>> for HttpService {
     type Future = Ready<Result<Self::Response, Infallible>>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
-        let (head, _body) = request.into_parts();
+        let (head, body) = request.into_parts();
+        self.client.count_request();
         let answer = self.answer(&head);
         self.log(&head, &answer);
         let answer = answer.unwrap_or_else(|refusal| refusal.response(&head).map(Either::Left));
-        ready(Ok(last(answer, head.version)))
+        let is_last = self.is_last(&body, answer.body());
+        ready(Ok(if is_last { last(answer, head.version) } else { answer }))
     }
 }
 

@@ -82,7 +82,7 @@ pub fn unavailable(fault: &'static str) -> Refusal {
     }
 }
 
-/// Marks a response as the last of its connection, unless it is the 101: a connection carries one request.
+/// Marks a response as the last of its connection, unless it is the 101.
 pub fn last<B>(mut response: Response<B>, version: Version) -> Response<B> {
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
         let headers = response.headers_mut();

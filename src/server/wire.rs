@@ -2,7 +2,7 @@
 
 use crate::client::Client;
 use crate::limits::{MAX_HEAD_SIZE, RESPONSE_DEADLINE};
-use crate::view::hooks::View;
+use crate::view::hooks::{Start, View};
 use std::future::Future;
 use std::io::{self, ErrorKind, IoSlice};
 use std::pin::Pin;
@@ -18,10 +18,16 @@ pub struct Wire {
     socket: TcpStream,
     client: Arc<Client>,
     view: View,
-    /// Bytes that the view has yet to be told of, in each direction. A head's worth is enough; a stream of events must not
-    /// cause more of them.
+    /// Bytes that the view has yet to be told of, in each direction. A head's worth for each request is enough; a stream of
+    /// events must not cause more of them.
     read: usize,
     written: usize,
+    /// Whether all that was read is whole heads. If it is answered too, the next read begins with a head.
+    at_head: bool,
+    /// Whether more was read since the last write. hyper reads nothing while it writes a response, so the next write begins one.
+    at_response: bool,
+    /// [`Client::requests`] at the last write. More of them: one of the requests that were read together is answered.
+    requests: u32,
     /// Runs while the client takes nothing of a response.
     stalled: Option<Pin<Box<Sleep>>>,
 }
@@ -29,7 +35,8 @@ pub struct Wire {
 impl Wire {
     /// The socket of this client.
     pub fn new(socket: TcpStream, client: Arc<Client>, view: View) -> Self {
-        Self { socket, client, view, read: MAX_HEAD_SIZE, written: MAX_HEAD_SIZE, stalled: None }
+        let (read, written) = (MAX_HEAD_SIZE, MAX_HEAD_SIZE);
+        Self { socket, client, view, read, written, at_head: true, at_response: false, requests: 0, stalled: None }
     }
 
     /// The socket by itself.
@@ -44,18 +51,32 @@ impl Wire {
     }
 
     fn tell_read(&mut self, bytes: &[u8]) {
+        let start = Start::aligned(self.at_head && !self.at_response);
+        if start == Start::Aligned {
+            self.read = MAX_HEAD_SIZE;
+        }
+        if !bytes.is_empty() {
+            self.at_head = bytes.ends_with(b"\n\r\n") || bytes.ends_with(b"\n\n");
+            self.at_response = true;
+        }
         if self.read > 0 || bytes.is_empty() {
             let told = bytes.len().min(self.read);
             self.read -= told;
-            self.view.head_read(&self.client, &bytes[..told]);
+            self.view.head_read(&self.client, &bytes[..told], start);
         }
     }
 
     fn tell_written(&mut self, bytes: &[u8]) {
+        let requests = self.client.requests();
+        let start = Start::aligned(self.at_response || requests != self.requests);
+        (self.at_response, self.requests) = (false, requests);
+        if start == Start::Aligned {
+            self.written = MAX_HEAD_SIZE;
+        }
         if self.written > 0 {
             let told = bytes.len().min(self.written);
             self.written -= told;
-            self.view.head_written(&self.client, &bytes[..told]);
+            self.view.head_written(&self.client, &bytes[..told], start);
         }
     }
 }
@@ -138,7 +159,7 @@ mod tests {
     /// The lengths of the records told.
     fn lengths(hall: &mut Hall) -> Vec<usize> {
         let length = |what| match what {
-            What::HeadRead(bytes) | What::HeadWritten(bytes) => bytes.len(),
+            What::HeadRead(bytes, _) | What::HeadWritten(bytes, _) => bytes.len(),
             other => panic!("{other:?}"),
         };
         hall.told().into_iter().map(length).collect()
@@ -154,6 +175,41 @@ mod tests {
             assert_eq!(lengths(&mut hall), [MAX_HEAD_SIZE - 1, 1, 0]);
             [&most[..], b"abc", b"d", b""].into_iter().for_each(|bytes| wire.tell_written(bytes));
             assert_eq!(lengths(&mut hall), [MAX_HEAD_SIZE - 1, 1]);
+            // Without an empty line this is not the end of a head, so the next read does not begin with one.
+            wire.tell_read(b"d");
+            assert_eq!(lengths(&mut hall), []);
+        });
+    }
+
+    #[test]
+    fn each_request_and_response_is_a_head_again() {
+        let mut hall = Hall::new();
+        let _watch = hall.watch();
+        with_wire(&hall.view.clone(), |mut wire| async move {
+            let mut starts = |wire: &mut Wire, acts: &[(bool, &[u8])]| {
+                for (read, bytes) in acts {
+                    if *read { wire.tell_read(bytes) } else { wire.tell_written(bytes) }
+                }
+                let starts = hall.told().into_iter().map(|what| match what {
+                    What::HeadRead(bytes, start) | What::HeadWritten(bytes, start) => (bytes.len(), start),
+                    other => panic!("{other:?}"),
+                });
+                starts.collect::<Vec<_>>()
+            };
+            let (read, write, large) = (true, false, [b'x'; MAX_HEAD_SIZE]);
+            let (head, rest) = (Start::Aligned, Start::Anywhere);
+            // A request in two packets, and a response with a body.
+            let told = starts(&mut wire, &[(read, b"GET"), (read, b"\r\n\r\n"), (write, &large), (write, b"x")]);
+            assert_eq!(told, [(3, head), (4, rest), (MAX_HEAD_SIZE, head)]);
+            // The next one, with the beginning of a third.
+            let told = starts(&mut wire, &[(read, b"GET\n\nGE"), (write, b"HTTP"), (write, b"x"), (read, b"T\n\n")]);
+            assert_eq!(told, [(7, head), (4, head), (1, rest), (3, rest)]);
+            // The responses to two requests that were read together.
+            assert_eq!(starts(&mut wire, &[(write, &large), (write, b"x")]), [(MAX_HEAD_SIZE, head)]);
+            wire.client.count_request();
+            assert_eq!(starts(&mut wire, &[(write, &large), (write, b"x")]), [(MAX_HEAD_SIZE, head)]);
+            // The end of the stream begins nothing.
+            assert_eq!(starts(&mut wire, &[(read, b""), (write, b"x")]), [(0, head)]);
         });
     }
 
@@ -162,7 +218,7 @@ mod tests {
         let mut hall = Hall::new();
         let _watch = hall.watch();
         with_wire(&hall.view.clone(), |mut wire| async move {
-            wire.written = usize::MAX;
+            (wire.at_response, wire.written) = (false, usize::MAX);
             let slices = [b"head", b"body"].map(|slice| IoSlice::new(slice));
             assert_eq!(wire.write_vectored(&slices).await.unwrap(), 8);
             assert_eq!(lengths(&mut hall), [4, 4]);

@@ -29,7 +29,7 @@ pub struct Dissector {
 struct Connection {
     /// Detects that the connection is over, in case the record of its end was dropped.
     client: Weak<Client>,
-    /// The HTTP exchange, if observed from the start.
+    /// The current HTTP exchange, if observed from the start.
     exchange: Option<Exchange>,
     incoming: Direction,
     outgoing: Direction,
@@ -45,13 +45,35 @@ struct Connection {
     missed: u64,
 }
 
-/// The heads of a request and its response, so far.
+/// The heads of a request and its response.
 #[derive(Debug, Default)]
 struct Exchange {
+    /// What was read after the request: a part of the next one, or several of them.
+    unread: Vec<u8>,
+    /// Empty until it is complete and shown.
     request: Vec<u8>,
+    /// So far.
     response: Vec<u8>,
-    request_shown: bool,
     response_shown: bool,
+}
+
+impl Exchange {
+    /// Goes on to the next exchange if this one is over, and shows its request once that is complete.
+    fn advance(&mut self, steps: &mut Steps<'_>) {
+        if self.response_shown {
+            *self = Self { unread: std::mem::take(&mut self.unread), ..Self::default() };
+        }
+        if !self.request.is_empty() {
+            return;
+        }
+        // Like hyper, this skips empty lines before a request (RFC 9112 2.2).
+        let empty = self.unread.iter().take_while(|byte| b"\r\n".contains(byte)).count();
+        self.unread.drain(..empty);
+        if let Some(length) = head_length(&self.unread) {
+            self.request = self.unread.drain(..length).collect();
+            steps.show(|| Event::request(&self.request));
+        }
+    }
 }
 
 /// The frames of one direction.
@@ -109,9 +131,9 @@ impl Dissector {
                 connection.exchange = Some(Exchange::default());
                 steps.show(Event::accepted);
             }
-            What::HeadRead(bytes) if bytes.is_empty() => connection.end(Side::Client),
-            What::HeadRead(bytes) => connection.take_request(bytes, &mut steps),
-            What::HeadWritten(bytes) => connection.take_response(bytes, &mut steps),
+            What::HeadRead(bytes, _) if bytes.is_empty() => connection.end(Side::Client),
+            What::HeadRead(bytes, start) => connection.take_request(bytes, *start, &mut steps),
+            What::HeadWritten(bytes, start) => connection.take_response(bytes, *start, &mut steps),
             What::Read(bytes, _) if bytes.is_empty() => connection.end(Side::Client),
             What::Read(bytes, start) => connection.take_input(bytes, *start, record.at, &mut steps),
             What::Written(bytes, start) => connection.take_output(bytes, *start, record.at, &mut steps),
@@ -176,21 +198,20 @@ impl Connection {
         self.first_end.get_or_insert(side);
     }
 
-    fn take_request(&mut self, bytes: &[u8], steps: &mut Steps<'_>) {
+    fn take_request(&mut self, bytes: &[u8], start: Start, steps: &mut Steps<'_>) {
+        if start == Start::Aligned {
+            self.exchange.get_or_insert_default().unread.clear();
+        }
         let Some(exchange) = &mut self.exchange else { return };
-        if exchange.request_shown {
-            return;
-        }
-        exchange.request.extend_from_slice(bytes);
-        if let Some(length) = head_length(&exchange.request) {
-            exchange.request.truncate(length);
-            exchange.request_shown = true;
-            steps.show(|| Event::request(&exchange.request));
-        }
+        exchange.unread.extend_from_slice(bytes);
+        exchange.advance(steps);
     }
 
-    fn take_response(&mut self, bytes: &[u8], steps: &mut Steps<'_>) {
+    fn take_response(&mut self, bytes: &[u8], start: Start, steps: &mut Steps<'_>) {
         let Some(exchange) = &mut self.exchange else { return };
+        if start == Start::Aligned {
+            exchange.advance(steps);
+        }
         if exchange.response_shown {
             return;
         }
@@ -200,7 +221,7 @@ impl Connection {
             return;
         }
         let status = status(&exchange.response);
-        if let Some(head) = parse_request(&exchange.request).filter(|_| exchange.request_shown) {
+        if let Some(head) = parse_request(&exchange.request) {
             show_handshake(&head, status, steps);
         }
         match status {

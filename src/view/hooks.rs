@@ -35,9 +35,9 @@ pub enum What {
     /// TCP was accepted.
     Accepted,
     /// Bytes of HTTP were read. Empty: the client half-closed.
-    HeadRead(Bytes),
+    HeadRead(Bytes, Start),
     /// Bytes of HTTP were written.
-    HeadWritten(Bytes),
+    HeadWritten(Bytes, Start),
     /// Bytes of frames were read. Empty: the client half-closed.
     Read(Bytes, Start),
     /// Bytes of frames were written.
@@ -67,12 +67,12 @@ pub enum What {
     Ended(Option<Life>),
 }
 
-/// Whether a record begins at a frame boundary.
+/// Whether a record begins at a boundary of what it is a part of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Start {
-    /// At the first byte of a frame that is not a continuation.
+    /// At the first byte of a head, or of a frame that is not a continuation.
     Aligned,
-    /// Anywhere, perhaps inside a frame.
+    /// Anywhere, perhaps inside a head, a body or a frame.
     Anywhere,
 }
 
@@ -213,13 +213,13 @@ impl View {
     }
 
     /// Bytes of HTTP were read.
-    pub fn head_read(&self, client: &Arc<Client>, bytes: &[u8]) {
-        self.tell(client, 0, bytes.len(), || What::HeadRead(Bytes::copy_from_slice(bytes)));
+    pub fn head_read(&self, client: &Arc<Client>, bytes: &[u8], start: Start) {
+        self.tell(client, 0, bytes.len(), || What::HeadRead(Bytes::copy_from_slice(bytes), start));
     }
 
     /// Bytes of HTTP were written.
-    pub fn head_written(&self, client: &Arc<Client>, bytes: &[u8]) {
-        self.tell(client, 0, bytes.len(), || What::HeadWritten(Bytes::copy_from_slice(bytes)));
+    pub fn head_written(&self, client: &Arc<Client>, bytes: &[u8], start: Start) {
+        self.tell(client, 0, bytes.len(), || What::HeadWritten(Bytes::copy_from_slice(bytes), start));
     }
 
     /// Bytes of frames were read. Empty: the client half-closed.

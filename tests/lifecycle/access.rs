@@ -12,6 +12,7 @@ use test_client::server::{Options, Server, lifecycle};
 fn answer(address: SocketAddr, request: &str) -> (String, String) {
     let mut client = Client::tcp(address);
     client.send(request);
+    client.end();
     let head = client.read_head();
     (head, String::from_utf8(client.read_to_end()).unwrap())
 }

@@ -148,6 +148,7 @@ fn log_tells_what_was_requested() {
     drop(client);
     let mut client = Client::tcp(program.address);
     client.send(format!("GET /healthz HTTP/1.1\r\nHost: {}\r\n\r\n", program.address));
+    client.end();
     client.read_to_end();
     let line = program.log_line("/healthz");
     assert!(line.ends_with(": GET /healthz 200 OK"), "{line}");
@@ -165,6 +166,7 @@ fn control_characters_in_a_path_are_not_logged() {
     ] {
         let mut client = Client::tcp(program.address);
         client.send(opening(program.address, path));
+        client.end();
         client.read_to_end();
         let line = program.log_line(": GET ");
         assert!(line.contains(&format!(": GET {logged} 40")), "{line}");

@@ -10,20 +10,21 @@ use test_client::server::{INSPECTOR_SCRIPT, INSPECTOR_STYLE, Options, PAGE, PAGE
 use tokio::runtime::Builder;
 
 /// The head of the response that carries the page, without its `date`.
-fn page_head(version: &str) -> String {
+fn page_head(version: &str, connection: &str) -> String {
     format!(
         "{version} 200 OK\r\ncontent-type: text/html; charset=utf-8\r\n\
          cache-control: no-cache\r\nx-content-type-options: nosniff\r\n\
-         content-security-policy: {PAGE_POLICY}\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+         content-security-policy: {PAGE_POLICY}\r\n{connection}content-length: {}\r\n\r\n",
         PAGE.len()
     )
 }
 
-/// Sends a request, and expects this head, this body, and the end of the stream.
+/// Sends a request and the end of the stream, and expects this head, this body, and the end of the stream.
 #[track_caller]
 fn answers(server: &Server, request: &str, head: &str, body: &str) {
     let mut client = Client::tcp(server.address);
     client.send(request.replace("HOST", &server.address.to_string()));
+    client.end();
     assert_eq!(client.read_head(), head);
     assert_eq!(String::from_utf8(client.read_to_end()).unwrap(), body);
 }
@@ -31,7 +32,7 @@ fn answers(server: &Server, request: &str, head: &str, body: &str) {
 #[test]
 fn get() {
     let server = Server::start(Options::default());
-    let head = page_head("HTTP/1.1");
+    let head = page_head("HTTP/1.1", "");
     let request = "GET / HTTP/1.1\r\nHost: HOST\r\n\r\n";
     answers(&server, request, &head, PAGE);
 }
@@ -39,7 +40,7 @@ fn get() {
 #[test]
 fn head_has_no_body() {
     let server = Server::start(Options::default());
-    let head = page_head("HTTP/1.1");
+    let head = page_head("HTTP/1.1", "");
     let request = "HEAD / HTTP/1.1\r\nHost: HOST\r\n\r\n";
     answers(&server, request, &head, "");
 }
@@ -53,7 +54,7 @@ fn inspector_files() {
     ] {
         let head = format!(
             "HTTP/1.1 200 OK\r\ncontent-type: {content_type}\r\ncache-control: no-cache\r\n\
-             x-content-type-options: nosniff\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+             x-content-type-options: nosniff\r\ncontent-length: {}\r\n\r\n",
             text.len()
         );
         answers(&server, &format!("GET {path} HTTP/1.1\r\nHost: HOST\r\n\r\n"), &head, text);
@@ -65,14 +66,14 @@ fn inspector_files() {
 fn health() {
     let server = Server::start(Options::default());
     let head = "HTTP/1.1 200 OK\r\ncontent-type: text/plain; charset=utf-8\r\ncache-control: no-store\r\n\
-         connection: close\r\ncontent-length: 3\r\n\r\n";
+         content-length: 3\r\n\r\n";
     answers(&server, "GET /healthz HTTP/1.1\r\nHost: HOST\r\n\r\n", head, "ok\n");
 }
 
 #[test]
 fn query_is_ignored() {
     let server = Server::start(Options::default());
-    let head = page_head("HTTP/1.1");
+    let head = page_head("HTTP/1.1", "");
     let request = "GET /?a=b HTTP/1.1\r\nHost: HOST\r\n\r\n";
     answers(&server, request, &head, PAGE);
 }
@@ -80,24 +81,32 @@ fn query_is_ignored() {
 #[test]
 fn http_1_0_needs_no_host() {
     let server = Server::start(Options::default());
-    let head = page_head("HTTP/1.0");
+    let head = page_head("HTTP/1.0", "");
     answers(&server, "GET / HTTP/1.0\r\n\r\n", &head, PAGE);
 }
 
 #[test]
-fn one_request_per_connection() {
+fn two_requests_on_one_connection() {
     let server = Server::start(Options::default());
-    let head = page_head("HTTP/1.1");
-    let request = "GET / HTTP/1.1\r\nHost: HOST\r\n\r\n".repeat(2);
-    answers(&server, &request, &head, PAGE);
+    let mut client = Client::tcp(server.address);
+    client.send(format!("GET / HTTP/1.1\r\nHost: {}\r\n\r\n", server.address).repeat(2));
+    for _ in 0..2 {
+        assert_eq!(client.read_head(), page_head("HTTP/1.1", ""));
+        assert_eq!(client.read_exactly(PAGE.len()), PAGE.as_bytes());
+    }
 }
 
 #[test]
-fn http_1_0_keep_alive_is_declined() {
+fn http_1_0_keeps_the_connection_if_asked() {
     let server = Server::start(Options::default());
-    let head = page_head("HTTP/1.0");
-    let request = "GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n";
-    answers(&server, request, &head, PAGE);
+    let mut client = Client::tcp(server.address);
+    client.send("GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
+    assert_eq!(client.read_head(), page_head("HTTP/1.0", "connection: keep-alive\r\n"));
+    client.read_exactly(PAGE.len());
+    client.send("GET / HTTP/1.0\r\n\r\n");
+    assert_eq!(client.read_head(), page_head("HTTP/1.0", ""));
+    client.read_exactly(PAGE.len());
+    client.expect_end();
 }
 
 /// The client waits for the server to take its body, and keeps its side of the connection open.

@@ -62,10 +62,10 @@ fn gap_in_a_head_hides_the_exchange() {
     let (mut hall, one) = (Hall::new(), client(1));
     let mut watch = hall.watch();
     hall.view.accepted(&one);
-    hall.view.head_read(&one, b"GET / HTTP/1.1\r\n");
+    hall.view.head_read(&one, b"GET / HTTP/1.1\r\n", Start::Aligned);
     hall.view.miss(1);
-    hall.view.head_read(&one, b"\r\n");
-    hall.view.head_written(&one, b"HTTP/1.1 200 OK\r\n\r\n");
+    hall.view.head_read(&one, b"\r\n", Start::Anywhere);
+    hall.view.head_written(&one, b"HTTP/1.1 200 OK\r\n\r\n", Start::Aligned);
     assert_eq!(hall.names(&mut watch), ["accepted"]);
 }
 
@@ -183,7 +183,7 @@ fn the_side_that_ended_tcp_first_is_named() {
     let mut watch = hall.watch();
     type End = fn(&Hall);
     let client_ends: End = |hall| hall.view.read(&client(1), b"", Start::Aligned);
-    let client_ends_http: End = |hall| hall.view.head_read(&client(1), b"");
+    let client_ends_http: End = |hall| hall.view.head_read(&client(1), b"", Start::Anywhere);
     let server_ends: End = |hall| hall.view.shutdown(&client(1));
     let mut first = |ends: &[End]| {
         ends.iter().for_each(|end| end(&hall));
@@ -213,16 +213,75 @@ fn a_head_is_shown_when_it_is_complete() {
     let (mut hall, one) = (Hall::new(), client(1));
     let mut watch = hall.watch();
     hall.view.accepted(&one);
-    hall.view.head_read(&one, b"GET / HTTP/1.1\r\n");
+    hall.view.head_read(&one, b"GET / HTTP/1.1\r\n", Start::Aligned);
     assert_eq!(hall.names(&mut watch), ["accepted"]);
-    hall.view.head_read(&one, b"Host: h\r\n\r\nearly");
-    hall.view.head_read(&one, b"frames\r\n\r\n");
+    hall.view.head_read(&one, b"Host: h\r\n\r\nearly", Start::Anywhere);
+    hall.view.head_read(&one, b"frames\r\n\r\n", Start::Anywhere);
     assert_eq!(hall.names(&mut watch), ["request"]);
-    hall.view.head_written(&one, b"HTTP/1.1 200 OK\r\n");
+    hall.view.head_written(&one, b"HTTP/1.1 200 OK\r\n", Start::Aligned);
     assert!(hall.names(&mut watch).is_empty());
-    hall.view.head_written(&one, b"\r\nbody");
-    hall.view.head_written(&one, b"HTTP/1.1 200 OK\r\n\r\nbody");
+    hall.view.head_written(&one, b"\r\nbody", Start::Anywhere);
+    hall.view.head_written(&one, b"HTTP/1.1 200 OK\r\n\r\nbody", Start::Anywhere);
     assert_eq!(hall.names(&mut watch), ["response"]);
+}
+
+/// Tells the view of bytes of HTTP: `>` for read, `<` for written, the rest of a part with `+`.
+fn exchange(view: &View, one: &Arc<Client>, parts: &[&str]) {
+    for part in parts {
+        let start = Start::aligned(part.as_bytes()[1] != b'+');
+        let bytes = part[1..].trim_start_matches('+').as_bytes();
+        if part.starts_with('>') { view.head_read(one, bytes, start) } else { view.head_written(one, bytes, start) }
+    }
+}
+
+#[test]
+fn each_exchange_of_a_connection_is_shown() {
+    let (mut hall, one) = (Hall::new(), client(1));
+    let mut watch = hall.watch();
+    let opening = ">GET /echo HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\nearly";
+    hall.view.accepted(&one);
+    exchange(&hall.view, &one, &[">GET / HTTP/1.1\r\n\r\n", "<HTTP/1.1 200 OK\r\n\r\n", "<+HTTP/1.1 2\r\n\r\n", "<+body"]);
+    exchange(&hall.view, &one, &[">\r\n\r\nHEAD / HTTP/1.1\r\n", ">+\r\n", "<HTTP/1.1 304 Not", "<+ Modified\r\n\r\n"]);
+    exchange(&hall.view, &one, &[opening, "<HTTP/1.1 101 Switching Protocols\r\n\r\n"]);
+    let passed = "check ".repeat(9) + "key joined-key digest accept switching";
+    assert_eq!(hall.names(&mut watch).join(" "), format!("accepted request response request response request {passed}"));
+}
+
+#[test]
+fn requests_that_were_read_together_are_shown_with_their_responses() {
+    let (mut hall, one) = (Hall::new(), client(1));
+    let mut watch = hall.watch();
+    hall.view.accepted(&one);
+    let requests = ">GET /a HTTP/1.1\r\n\r\nGET /b HTTP/1.1\r\n\r\nGET /c HT";
+    exchange(&hall.view, &one, &[requests, "<HTTP/1.1 201 A\r\n\r\n", "<+body", "<HTTP/1.1 202 B\r\n\r\n", "<+body"]);
+    exchange(&hall.view, &one, &[">+TP/1.1\r\n\r\n", "<HTTP/1.1 203 C\r\n\r\n"]);
+    let steps = hall.shown(&mut watch).0;
+    let fields: Vec<_> = steps[1..].iter().map(|step| step.event.fields[0].1.clone()).collect();
+    let shown = |path| format!("GET {path} HTTP/1.1\\r\\n\\r\\n");
+    assert_eq!(fields, [shown("/a"), "201".into(), shown("/b"), "202".into(), shown("/c"), "203".into()]);
+}
+
+#[test]
+fn refusal_by_hyper_has_no_request() {
+    let (mut hall, one) = (Hall::new(), client(1));
+    let mut watch = hall.watch();
+    hall.view.accepted(&one);
+    exchange(&hall.view, &one, &[">GET / HTTP/1.1\r\n\r\n", "<HTTP/1.1 200 OK\r\n\r\n", "<+body"]);
+    exchange(&hall.view, &one, &[">half", "<HTTP/1.1 400 Bad Request\r\n\r\n"]);
+    assert_eq!(hall.names(&mut watch), ["accepted", "request", "response", "response"]);
+}
+
+#[test]
+fn after_a_gap_the_next_request_is_shown() {
+    let (mut hall, one) = (Hall::new(), client(1));
+    let mut watch = hall.watch();
+    exchange(&hall.view, &one, &[">GET / HTTP/1.1\r\n"]);
+    hall.view.miss(1);
+    exchange(&hall.view, &one, &[">+Cookie: a\r\n\r\n", "<HTTP/1.1 200 OK\r\n\r\n", "<+body"]);
+    assert!(hall.names(&mut watch).is_empty());
+    exchange(&hall.view, &one, &[">GET / HTTP/1.1\r\n\r\n", "<HTTP/1.1 200 OK\r\n\r\n"]);
+    assert_eq!(hall.names(&mut watch), ["request", "response"]);
 }
 
 #[test]
@@ -232,8 +291,8 @@ fn checks_are_shown_as_the_server_answered() {
     let mut answered = |request: &str, status: u16| {
         let one = client(1);
         hall.view.accepted(&one);
-        hall.view.head_read(&one, request.as_bytes());
-        hall.view.head_written(&one, format!("HTTP/1.1 {status} Word\r\n\r\n").as_bytes());
+        hall.view.head_read(&one, request.as_bytes(), Start::Aligned);
+        hall.view.head_written(&one, format!("HTTP/1.1 {status} Word\r\n\r\n").as_bytes(), Start::Aligned);
         hall.names(&mut watch)[1..].join(" ")
     };
     let opening = |target: &str| {
