@@ -26,7 +26,7 @@ async fn full_server_answers_503_until_a_client_leaves() {
     let neighbours = Neighbours::start(&target).await.unwrap();
     let files = program.open_files();
     let mut last = target.join(-1).await.unwrap();
-    assert_eq!(answer(&target).await, "end of stream");
+    assert_eq!(answer(&target).await, "503 (Retry-After: 5), end of stream");
     last.send(&close(1000, b""));
     timeout(FLOOD_DEADLINE, last.end()).await.unwrap();
     drop(last);
@@ -47,7 +47,7 @@ async fn stopping_server_closes_a_half_sent_request() {
     program.terminate();
     assert!(timeout(FLOOD_DEADLINE, stays.frame()).await.unwrap().unwrap().is(CLOSE));
     let answer = Listener::new(-1, FLOOD_DEADLINE).hear_response(&mut late).await;
-    assert_eq!(answer.to_string(), "503 (Retry-After: 5), end of stream");
+    assert_eq!(answer.to_string(), "end of stream");
 }
 
 #[tokio::test]

@@ -3,9 +3,9 @@
 use crate::viewer::Viewer;
 use std::time::Duration;
 use test_client::blocking::Client;
-use test_client::frame::{BINARY, CLOSE, CONTINUATION, FIN, PING, PONG, TEXT, close_payload, from_server, says};
-use test_client::request::opening;
-use test_client::server::{Server, lifecycle, lifecycle_with_pings};
+use test_client::frame::{BINARY, CLOSE, CONTINUATION, FIN, PING, PONG, TEXT, close_payload, from_server, says, text};
+use test_client::request::{opening, switching_protocols};
+use test_client::server::{PAGE, Server, lifecycle, lifecycle_with_pings};
 
 /// The checks of the opening handshake, if all pass.
 const PASSED: [&str; 9] = [
@@ -236,6 +236,9 @@ fn checks_up_to_the_failed_one() {
     let refused = |old: &str, new: &str| {
         let mut client = Client::tcp(server.address);
         client.send(opening(server.address, "/ws/7").replace(old, new));
+        if !client.read_head().contains("close\r\n") {
+            client.end();
+        }
         client.read_to_end();
     };
     refused("Version: 13", "Version: \"12\"");
@@ -271,11 +274,41 @@ fn checks_up_to_the_failed_one() {
         http #4 Client #7 response: response, as it was written (RFC 9110 15) [status: 400; bytes: HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain; charset=utf-8\r\nx-content-type-options: ...\r\ncache-control: ...\r\nconnection: close\r\ncontent-length: ...\r\ndate: ...\r\n\r\n]
         termination #4 Client #7 tcp-closed: TCP closed first by the server (RFC 6455 7.1.1) [by: server]
     "#);
+    // This refusal leaves the connection open.
     refused("/ws/7", "/nowhere");
     viewer.expect(r#"
         http #5 accepted: TCP accepted (RFC 9293 3.5) []
         http #5 request: request, as it was on the wire (RFC 6455 4.1) [bytes: GET /nowhere HTTP/1.1\r\nHost: HOST\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n]
-        http #5 response: response, as it was written (RFC 9110 15) [status: 404; bytes: HTTP/1.1 404 Not Found\r\ncontent-type: text/plain; charset=utf-8\r\nx-content-type-options: ...\r\ncache-control: ...\r\nconnection: close\r\ncontent-length: ...\r\ndate: ...\r\n\r\n]
-        termination #5 tcp-closed: TCP closed first by the server (RFC 6455 7.1.1) [by: server]
+        http #5 response: response, as it was written (RFC 9110 15) [status: 404; bytes: HTTP/1.1 404 Not Found\r\ncontent-type: text/plain; charset=utf-8\r\nx-content-type-options: ...\r\ncache-control: ...\r\ncontent-length: ...\r\ndate: ...\r\n\r\n]
+        termination #5 tcp-closed: TCP closed first by the client (RFC 6455 7.1.1) [by: client]
     "#);
+}
+
+#[test]
+fn each_exchange_of_a_connection() {
+    let server = Server::start(lifecycle());
+    let mut viewer = Viewer::open(server.address);
+    let mut client = Client::tcp(server.address);
+    let get = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: {}\r\n\r\n", server.address);
+    client.send(get("/"));
+    client.read_head();
+    client.read_exactly(PAGE.len());
+    client.send(get("/").replace("GET", "HEAD"));
+    client.read_head();
+    // The last two in one packet, with a frame that follows.
+    client.send([get("/healthz").as_bytes(), opening(server.address, "/echo").as_bytes(), &text("early")].concat());
+    client.read_head();
+    client.read_exactly(3);
+    assert_eq!(client.read_head(), switching_protocols());
+    client.expect(&from_server(FIN | TEXT, b"early"));
+    let mut names = Vec::new();
+    while names.last().is_none_or(|name| name != "frame-out") {
+        let event = viewer.raw();
+        names.push(event.split("data: step: ").nth(1).unwrap().lines().next().unwrap().to_owned());
+    }
+    let exchanges = "request response ".repeat(3);
+    let checks = "check ".repeat(9);
+    let expected =
+        format!("accepted {exchanges}request {checks}key joined-key digest accept switching frame-in frame-out");
+    assert_eq!(names.join(" "), expected);
 }

@@ -30,7 +30,8 @@ fn spoiled(server: &Server, spoil: (&str, &str)) -> String {
 }
 
 /// Sends a spoiled handshake beside the neighbours, and compares the refusal: the head, what is wrong, the beginning of the
-/// rule, and what was sent. `status` includes the header fields that belong to it.
+/// rule, and what was sent. `status` includes the header fields that belong to it. The refusal of a handshake ends its
+/// connection; another refusal does so when the client ends its side.
 #[track_caller]
 fn refused(spoil: (&str, &str), status: &str, fault: &str, rule: &str, sent: &str) {
     beside_neighbours(Options::default(), |server| {
@@ -38,12 +39,19 @@ fn refused(spoil: (&str, &str), status: &str, fault: &str, rule: &str, sent: &st
         let mut client = Client::tcp(server.address);
         client.send(&request);
         let head = client.read_head();
+        let target = request.split(' ').nth(1).unwrap();
+        let close = if (target.starts_with("/ws/") || target == "/echo") && rule != RULE_ID {
+            "connection: close\r\n"
+        } else {
+            client.end();
+            ""
+        };
         let body = String::from_utf8(client.read_to_end()).unwrap();
         let (line, fields) = status.split_once("\r\n").unwrap();
         let version = if request.contains("HTTP/1.0") { "1.0" } else { "1.1" };
         let (upgrade, fields) = match fields.strip_prefix("upgrade: websocket\r\n") {
             Some(fields) => ("upgrade: websocket\r\nconnection: Upgrade, close\r\n", fields.to_owned()),
-            None => ("", format!("{fields}connection: close\r\n")),
+            None => ("", format!("{fields}{close}")),
         };
         let expected = format!(
             "HTTP/{version} {line}\r\ncontent-type: text/plain; charset=utf-8\r\nx-content-type-options: nosniff\r\n\
@@ -247,6 +255,7 @@ fn no_host() {
             client.send(opening(server.address, path).replacen(&host, "", 1));
             let head = client.read_head();
             assert!(head.starts_with("HTTP/1.1 400 Bad Request\r\n"), "{head}");
+            client.end();
             let body = String::from_utf8(client.read_to_end()).unwrap();
             let fault = "400 Bad Request\n\nfault: the request has no Host\n";
             assert!(body.starts_with(fault), "{body}");

@@ -241,11 +241,18 @@ fn each_exchange_of_a_connection_is_shown() {
     let opening = ">GET /echo HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
          Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\nearly";
     hall.view.accepted(&one);
-    exchange(&hall.view, &one, &[">GET / HTTP/1.1\r\n\r\n", "<HTTP/1.1 200 OK\r\n\r\n", "<+HTTP/1.1 2\r\n\r\n", "<+body"]);
+    exchange(
+        &hall.view,
+        &one,
+        &[">GET / HTTP/1.1\r\n\r\n", "<HTTP/1.1 200 OK\r\n\r\n", "<+HTTP/1.1 2\r\n\r\n", "<+body"],
+    );
     exchange(&hall.view, &one, &[">\r\n\r\nHEAD / HTTP/1.1\r\n", ">+\r\n", "<HTTP/1.1 304 Not", "<+ Modified\r\n\r\n"]);
     exchange(&hall.view, &one, &[opening, "<HTTP/1.1 101 Switching Protocols\r\n\r\n"]);
     let passed = "check ".repeat(9) + "key joined-key digest accept switching";
-    assert_eq!(hall.names(&mut watch).join(" "), format!("accepted request response request response request {passed}"));
+    assert_eq!(
+        hall.names(&mut watch).join(" "),
+        format!("accepted request response request response request {passed}")
+    );
 }
 
 #[test]

@@ -79,7 +79,8 @@ impl Listener {
         Answer { items: self.items, took: self.begun.elapsed() }
     }
 
-    /// Listens from the response to the end of the stream. After a 101, sends a probe.
+    /// Listens from the response to the end of the stream. After a 101, sends a probe. After a response that keeps the
+    /// connection open, ends the client's side.
     pub async fn hear_response(mut self, client: &mut Client) -> Answer {
         match timeout_at(self.begun + self.patience, client.response()).await {
             Err(_) => return self.silence(),
@@ -95,6 +96,10 @@ impl Listener {
             }
             Ok(Ok(Some(response))) => {
                 self.note(refusal(&response));
+                if !response.header("connection").is_some_and(|value| value.contains("close")) {
+                    // The server waits for the next request.
+                    client.finish().await;
+                }
                 self.hear_end(client).await;
             }
         }
@@ -138,7 +143,7 @@ impl Listener {
         }
     }
 
-    /// Waits for the end of the stream.
+    /// Waits for the end of the stream, after a response.
     async fn hear_end(&mut self, client: &mut Client) {
         let ended = timeout_at(self.begun + self.patience, client.end()).await;
         self.note(ended.map_or("kept open".into(), |ended| ended.to_string()));

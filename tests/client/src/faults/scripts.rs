@@ -49,6 +49,15 @@ pub fn faults() -> Vec<Fault> {
             Box::pin(fall_silent(target, id, patience, b""))
         })
         .takes(Takes::Time(REQUEST_DEADLINE)),
+        script("a request, then silence", "404, end of stream", |target, id, patience| {
+            Box::pin(fall_silent_after_a_response(target, id, patience))
+        })
+        .takes(Takes::Time(REQUEST_DEADLINE)),
+        script(
+            "a request and the handshake in one packet",
+            "404, 101, Close 1000, end of stream",
+            |target, id, patience| Box::pin(upgrade_later(target, id, patience)),
+        ),
         script("a reset instead of waiting for the 101", NO_ANSWER, |target, id, patience| {
             Box::pin(reset_before_101(target, id, patience))
         }),
@@ -123,6 +132,35 @@ async fn fall_silent(target: Target, id: i64, patience: Duration, start: &[u8]) 
     let listener = Listener::new(id, patience);
     let mut client = Client::connect(target.address).await?;
     client.send(start);
+    Ok(listener.hear_response(&mut client).await)
+}
+
+/// Sends a request for a path that does not exist, with these bytes behind it, and notes the status of the response.
+async fn ask(client: &mut Client, target: &Target, listener: &mut Listener, rest: &[u8]) {
+    let request = target.request("1").path("/nowhere").without("Upgrade").without("Connection").rest(rest);
+    client.send(&request.bytes());
+    let response = timeout(listener.patience, async {
+        let response = client.response().await.ok().flatten()?;
+        let length = response.header("content-length").and_then(|length| length.parse().ok());
+        client.exactly(length.unwrap_or(0)).await.ok()?;
+        Some(response)
+    });
+    let status = response.await.ok().flatten().map(|response| response.status.to_string());
+    listener.note(status.unwrap_or("no response".into()));
+}
+
+async fn fall_silent_after_a_response(target: Target, id: i64, patience: Duration) -> io::Result<Answer> {
+    let mut listener = Listener::new(id, patience);
+    let mut client = Client::connect(target.address).await?;
+    ask(&mut client, &target, &mut listener, b"").await;
+    Ok(listener.hear_response(&mut client).await)
+}
+
+async fn upgrade_later(target: Target, id: i64, patience: Duration) -> io::Result<Answer> {
+    let mut listener = Listener::new(id, patience);
+    let mut client = Client::connect(target.address).await?;
+    let opening = target.request(&id.to_string()).bytes();
+    ask(&mut client, &target, &mut listener, &opening).await;
     Ok(listener.hear_response(&mut client).await)
 }
 
