@@ -1,5 +1,5 @@
 //! 1. The server: accepts TCP connections, serves HTTP/1.1 on each (phase 1), and hands over the sockets of those that
-//! are upgraded.
+//!    are upgraded.
 //!
 //! On the wire: TCP's own handshake (RFC 9293 3.5), then the head of a request: lines of text up to an empty one
 //! (RFC 9112 2.1). A WebSocket begins as an HTTP request (RFC 6455 1.2), so both can use one port.
