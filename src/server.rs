@@ -1,11 +1,12 @@
-//! 1. The server: accepts TCP connections, serves HTTP/1.1 on each (phase 1), and hands the socket over when it is upgraded.
+//! 1. The server: accepts TCP connections, serves HTTP/1.1 on each (phase 1), and hands over the sockets of those that
+//!    are upgraded.
 //!
 //! On the wire: TCP's own handshake (RFC 9293 3.5), then the head of a request: lines of text up to an empty one
 //! (RFC 9112 2.1). A WebSocket begins as an HTTP request (RFC 6455 1.2), so both can use one port.
 //!
-//! A connection carries requests, one after another (RFC 9112 9.3): for the page, for something that is refused, and perhaps
-//! for an upgrade as the last. hyper reads each request and writes the response. After a 101 the socket comes back out of
-//! hyper, with the bytes that hyper read too far, and goes to [`connection::run`] in a task of its own.
+//! A connection carries requests, one after another (RFC 9112 9.3); an upgrade is the last. hyper reads each request and
+//! writes the response. After a 101 the server takes the socket back from hyper, with any bytes that hyper has read beyond
+//! the request, and passes it to [`connection::run`] in a task of its own.
 
 pub mod shared;
 pub mod stop;
@@ -31,14 +32,13 @@ use std::task::Poll;
 use std::time::Duration;
 use threads::Threads;
 use throttle::Throttle;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Handle;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{sleep, timeout};
 use wire::Wire;
 
-/// Serves connections from the listeners until `shutdown`, then closes all of them in order.
+/// Serves connections from the listeners until `shutdown`, then closes all of them gracefully.
 ///
 /// # Errors
 /// A thread or its runtime can't be started.
@@ -77,7 +77,7 @@ pub async fn serve(
 
 /// Accepts connections, and gives them to the threads in turn.
 async fn accept(server: Arc<Shared>, listener: TcpListener, runtimes: Arc<[Handle]>) {
-    // Accepting fails many times in a row, for the same reason: one log line can stand for them.
+    // If accepting fails, it tends to fail many times in a row for the same reason: one log line a second is enough.
     let faults = Throttle::new(1);
     loop {
         let (socket, address) = match listener.accept().await {
@@ -96,7 +96,7 @@ async fn accept(server: Arc<Shared>, listener: TcpListener, runtimes: Arc<[Handl
         if part == 0 {
             tokio::spawn(serve_http(socket, service, permit));
         } else if let Ok(socket) = socket.into_std() {
-            // Registered anew, so that its events wake the thread that serves it.
+            // Register the socket with the runtime of its thread, so that its events wake that thread.
             runtimes[part].spawn(async move {
                 match TcpStream::from_std(socket) {
                     Ok(socket) => serve_http(socket, service, permit).await,
@@ -111,14 +111,13 @@ async fn accept(server: Arc<Shared>, listener: TcpListener, runtimes: Arc<[Handl
 async fn serve_http(socket: TcpStream, service: HttpService, permit: OwnedSemaphorePermit) {
     let (server, client) = (Arc::clone(service.server()), Arc::clone(service.client()));
     server.view.accepted(&client);
-    // A turn is one write already, so small writes need not be collected.
+    // A turn already combines small writes into one, so TCP need not hold them back to do the same.
     if let Err(error) = socket.set_nodelay(true) {
         debug!("{service}: {error}");
     }
     let wire = Wire::new(socket, Arc::clone(&client), server.view.clone());
     let mut http = http1::Builder::new()
         .timer(TokioTimer::new())
-        // From the end of one response to the head of the next request.
         .header_read_timeout(REQUEST_DEADLINE)
         // A client may end its side of TCP right after its request, and still read.
         .half_close(true)
@@ -130,11 +129,13 @@ async fn serve_http(socket: TcpStream, service: HttpService, permit: OwnedSemaph
     let mut patience = CLOSE_DEADLINE;
     let exchange = loop {
         if told {
-            // hyper ends an idle connection now; it would wait for the rest of a first request. Responses are waited for.
+            // Wait for a response, but not for an idle client or the rest of a request.
             Pin::new(&mut http).graceful_shutdown();
-            let now = poll_fn(|context| Poll::Ready(http.poll_without_shutdown(context))).await;
-            let now = if client.requests() == 0 { Poll::Ready(Ok(())) } else { now };
-            if let Poll::Ready(exchange) = now {
+            let mut ended = poll_fn(|context| Poll::Ready(http.poll_without_shutdown(context))).await;
+            if client.requests() == 0 {
+                ended = Poll::Ready(Ok(()));
+            }
+            if let Poll::Ready(exchange) = ended {
                 patience = Duration::ZERO;
                 break exchange;
             }
@@ -145,16 +146,16 @@ async fn serve_http(socket: TcpStream, service: HttpService, permit: OwnedSemaph
         }
     };
     let parts = http.into_parts();
-    let (socket, service) = (parts.io.into_inner().into_socket(), parts.service);
+    let (wire, service) = (parts.io.into_inner(), parts.service);
     match (exchange, service.upgrade()) {
         (Ok(()), Some(purpose)) => {
-            // A copy, or the connection would keep the whole buffer of hyper's.
+            // A copy: otherwise the connection would keep all of hyper's buffer in memory.
             let early = parts.read_buf.to_vec();
-            let upgraded = Upgraded { client, socket, early, purpose };
+            let upgraded = Upgraded { client, socket: wire.into_socket(), early, purpose };
             tokio::spawn(connection::run(Arc::clone(&server), upgraded, permit));
             return;
         }
-        (Ok(()), None) => linger(socket, patience, &server.view, &client).await,
+        (Ok(()), None) => wire.linger(patience).await,
         (Err(error), _) if is_timeout(&error) => {
             server.faults.log(|| format!("{service}: the client did not take the response in time"));
         }
@@ -165,7 +166,7 @@ async fn serve_http(socket: TcpStream, service: HttpService, permit: OwnedSemaph
             } else {
                 server.faults.log(|| format!("{service}: {error}"));
             }
-            linger(socket, patience, &server.view, &client).await;
+            wire.linger(patience).await;
         }
     }
     server.view.ended(&client, None);
@@ -175,16 +176,4 @@ async fn serve_http(socket: TcpStream, service: HttpService, permit: OwnedSemaph
 fn is_timeout(error: &hyper::Error) -> bool {
     let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<io::Error>());
     source.is_some_and(|error| error.kind() == ErrorKind::TimedOut)
-}
-
-/// Closes TCP so that the client sees the response: unread input would turn the close into a reset.
-async fn linger(mut socket: TcpStream, patience: Duration, view: &View, client: &Arc<Client>) {
-    view.shutdown(client);
-    let _ = timeout(patience, async {
-        socket.shutdown().await?;
-        let mut discarded = [0; 1024];
-        while socket.read(&mut discarded).await? > 0 {}
-        io::Result::Ok(())
-    })
-    .await;
 }

@@ -8,9 +8,10 @@ use std::io::{self, ErrorKind, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Sleep, sleep, timeout};
 
 /// A socket, and the client at its other end.
 #[derive(Debug)]
@@ -42,6 +43,19 @@ impl Wire {
     /// The socket by itself.
     pub fn into_socket(self) -> TcpStream {
         self.socket
+    }
+
+    /// Closes TCP so that the client sees the response: close the write side, then read to the end, but only for this
+    /// long. Unread input would turn the close into a reset.
+    pub async fn linger(mut self, patience: Duration) {
+        self.view.shutdown(&self.client);
+        let _ = timeout(patience, async {
+            self.socket.shutdown().await?;
+            let mut discarded = [0; 1024];
+            while self.socket.read(&mut discarded).await? > 0 {}
+            io::Result::Ok(())
+        })
+        .await;
     }
 
     /// Fails once the client has taken nothing for [`RESPONSE_DEADLINE`].
@@ -142,7 +156,6 @@ mod tests {
     use crate::view::audience::tests::{Hall, client};
     use crate::view::hooks::What;
     use std::future::poll_fn;
-    use tokio::io::AsyncWriteExt;
     use tokio::net::TcpListener;
     use tokio::runtime::Builder;
 
