@@ -106,11 +106,11 @@ async fn accept(server: Arc<Shared>, listener: TcpListener, runtimes: Arc<[Handl
     }
 }
 
-/// The part of a connection that is HTTP: one request, one response.
+/// Serves the HTTP phase of a connection: one request, one response.
 async fn serve_http(socket: TcpStream, service: HttpService, permit: OwnedSemaphorePermit) {
     let (server, client) = (Arc::clone(service.server()), Arc::clone(service.client()));
     server.view.accepted(&client);
-    // A turn already combines small writes into one, so TCP need not hold them back to do the same.
+    // No Nagle's algorithm: a turn already combines small writes, so TCP need not delay them to do the same.
     if let Err(error) = socket.set_nodelay(true) {
         debug!("{service}: {error}");
     }
