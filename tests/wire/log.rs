@@ -83,7 +83,7 @@ mod unread {
     use std::os::unix::net::UnixStream;
     use std::process::Stdio;
     use test_client::DEADLINE;
-    use test_client::frame::says;
+    use test_client::frame::{CLOSE, FIN, close_payload, says};
 
     /// Three seconds, plus a margin for a busy machine.
     const IN_TIME: Duration = Duration::from_millis(3500);
@@ -102,15 +102,15 @@ mod unread {
         (program, unread)
     }
 
-    /// The program, with steps to show that nobody reads, more than the pipe takes.
-    fn with_full_stdout() -> Program {
+    /// The program, with more steps to show than a pipe takes, and nobody who reads them. Its client is still connected.
+    fn with_full_stdout() -> (Program, Client) {
         let program = SWITCHBOARD.start(&["--explain"]);
         let mut client = Client::open(program.address, "/ws/1");
         for _ in 0..500 {
             client.send_text("hi");
             client.expect(&says(1, "hi"));
         }
-        program
+        (program, client)
     }
 
     #[test]
@@ -158,12 +158,27 @@ mod unread {
 
     #[test]
     fn second_signal_with_explain() {
-        second_signal_ends_at_once(with_full_stdout());
+        second_signal_ends_at_once(with_full_stdout().0);
+    }
+
+    /// All connections have ended then, and the last steps are waited for.
+    #[test]
+    fn second_signal_with_explain_alone() {
+        let (mut program, mut client) = with_full_stdout();
+        program.terminate();
+        client.expect_close_about(1001, "going away");
+        client.send_frame(FIN | CLOSE, &close_payload(1001, ""));
+        client.expect_end();
+        drop(client);
+        program.log_line("Client #1 disconnected");
+        program.interrupt();
+        assert_eq!(program.wait(Duration::from_secs(1)).0.code(), Some(1));
     }
 
     #[test]
     fn explain_does_not_stop_the_end() {
-        let mut program = with_full_stdout();
+        let (mut program, client) = with_full_stdout();
+        drop(client);
         program.terminate();
         assert_eq!(program.wait(IN_TIME).0.code(), Some(0));
     }
