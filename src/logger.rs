@@ -52,15 +52,19 @@ impl Logger {
 /// Prints why the program ends, or gives up after [`OUTPUT_DEADLINE`].
 pub fn complain(error: &impl std::fmt::Display, status: u8) -> ExitCode {
     let line = format!("switchboard: {error}\n");
-    let (done, written) = mpsc::channel::<()>();
-    let print = move || {
-        // There is no place left to report an error.
-        let _ = io::stderr().write_all(line.as_bytes());
-        drop(done);
+    // There is no place left to report an error of these writes.
+    let print = |line: String| drop(io::stderr().write_all(line.as_bytes()));
+    let (done, written) = mpsc::channel();
+    let copy = line.clone();
+    let print_copy = move || {
+        print(copy);
+        done.send(())
     };
-    if Builder::new().spawn(print).is_ok() {
-        // An error is either the end of the thread or the deadline.
+    if Builder::new().spawn(print_copy).is_ok() {
+        // An error means that nobody reads.
         let _ = written.recv_timeout(OUTPUT_DEADLINE);
+    } else {
+        print(line);
     }
     ExitCode::from(status)
 }

@@ -138,7 +138,7 @@ async fn listen(hosts: &[IpAddr], port: u16) -> io::Result<(Vec<TcpListener>, St
     }
 }
 
-/// Binds `::` first: if its socket takes IPv4 connections too, no IPv4 address can be bound besides, nor needs to be.
+/// Binds all addresses, `::` first: if its socket takes IPv4 connections too, no IPv4 address needs a socket, or can have one.
 async fn bind_all(hosts: &[IpAddr], mut port: u16) -> io::Result<(Vec<TcpListener>, String)> {
     let all = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
     let (first, rest): (Vec<_>, Vec<_>) = hosts.iter().partition(|host| **host == all);
@@ -157,7 +157,8 @@ async fn bind_all(hosts: &[IpAddr], mut port: u16) -> io::Result<(Vec<TcpListene
     Ok((listeners, urls.join(" and ")))
 }
 
-/// Whether a socket of `::` takes IPv4 connections too, as a system setting has it: then its port is in use for IPv4.
+/// Whether a socket of `::` takes IPv4 connections too, which is a setting of the system. If so, no IPv4 address can be bound to
+/// its port.
 async fn all_is_dual() -> io::Result<bool> {
     let all = TcpListener::bind((Ipv6Addr::UNSPECIFIED, 0)).await?;
     let v4 = TcpListener::bind((Ipv4Addr::UNSPECIFIED, all.local_addr()?.port())).await;
@@ -175,8 +176,8 @@ struct Signals {
     hangup: Option<tokio::signal::unix::Signal>,
 }
 
-/// Whether SIGHUP was ignored at the start, as `nohup` has it. To receive it would undo that. Elsewhere than on Linux, nobody
-/// can tell without `unsafe`, and it is received.
+/// Whether SIGHUP is ignored, as in a program that `nohup` starts. Receiving the signal would undo that. Only Linux tells this
+/// without `unsafe`; other systems always receive it.
 #[cfg(unix)]
 fn hangup_is_ignored() -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
