@@ -58,7 +58,7 @@ fn lines_left_out_are_counted_within_a_second() {
         let ended = Instant::now();
         let seen = lines(&program, shown, left_out, REQUESTS);
         assert!(seen <= seconds * LOG_LINES_PER_SECOND, "{seen} lines in {seconds} seconds");
-        assert!(ended.elapsed() < TICK + Duration::from_millis(500), "{:?}", ended.elapsed());
+        assert!(ended.elapsed() < TICK + Duration::from_secs(1), "{:?}", ended.elapsed());
     }
 }
 
@@ -147,7 +147,7 @@ mod unread {
         program.terminate();
         // The same signal could arrive as one.
         program.interrupt();
-        assert_eq!(program.wait(Duration::from_secs(1)).0.code(), Some(1));
+        assert_eq!(program.wait(Duration::from_millis(1500)).0.code(), Some(1));
     }
 
     #[test]
@@ -172,7 +172,7 @@ mod unread {
         drop(client);
         program.log_line("Client #1 disconnected");
         program.interrupt();
-        assert_eq!(program.wait(Duration::from_secs(1)).0.code(), Some(1));
+        assert_eq!(program.wait(Duration::from_millis(1500)).0.code(), Some(1));
     }
 
     #[test]
