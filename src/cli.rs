@@ -1,4 +1,4 @@
-//! The command line: what each option is, said once. `--help` and the parser are made from it.
+//! The command line. Each option is described once; `--help` and the parser both use that description.
 
 use lexopt::prelude::{Long, Short, Value, ValueExt};
 use std::fmt::{Display, Write};
@@ -22,11 +22,11 @@ pub enum Command {
 /// Where to listen, and the settings of the server.
 #[derive(Clone, Debug)]
 pub struct Arguments {
-    /// The addresses to listen on. None given: 127.0.0.1 and ::1.
+    /// The addresses to listen on. Empty means 127.0.0.1 and ::1.
     pub hosts: Vec<IpAddr>,
     /// The port; 0 picks a free one.
     pub port: u16,
-    /// Whether `GET /lifecycle` is on. Not given: on when listening on loopback alone.
+    /// Whether `GET /lifecycle` is on. `None` means on when listening on loopback alone.
     lifecycle: Option<bool>,
     /// The settings of the server.
     pub options: Options,
@@ -145,10 +145,10 @@ fn describe(text: &mut String, option: &str, help: &str) {
     let _ = writeln!(text, "{}", line.trim_end());
 }
 
-/// Parses the command line. `max_connections` is the default that the open-file limit leaves.
+/// Parses the command line. `max_connections` is the default for that limit, which depends on the open-file limit.
 ///
 /// # Errors
-/// An unknown option, a value that is wrong, or limits that contradict each other.
+/// An unknown option or argument, a missing or invalid value, or limits that contradict each other.
 pub fn command(mut parser: lexopt::Parser, max_connections: usize) -> Result<Command, lexopt::Error> {
     let mut arguments = Arguments::default();
     arguments.options.limits.max_connections = max_connections;

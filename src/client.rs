@@ -4,7 +4,7 @@ use crate::escape::escape;
 use std::sync::OnceLock;
 use std::time::Instant;
 
-/// One accepted connection. An idle one is little more than this and its task, so it is kept small.
+/// One accepted connection. An idle connection needs little memory besides this and its task, so this is kept small.
 #[derive(Debug)]
 pub struct Client {
     /// The connection's number. It is unique; everything that refers to a connection does so by this.
@@ -13,7 +13,7 @@ pub struct Client {
     pub accepted: Instant,
     /// The thread that serves the connection, and with it the part of the room.
     pub part: usize,
-    /// What the client asked for. It comes with the request for an upgrade.
+    /// The client's name, set by its request for `/ws/{client_id}` or `/echo`, even if the handshake then fails.
     name: OnceLock<Name>,
 }
 
@@ -43,8 +43,9 @@ impl Client {
         self.set_name(None, "Echo");
     }
 
-    /// The first name stays: a connection is upgraded once. A name is shown without escapes, in the log, on the terminal and in
-    /// `GET /lifecycle`, so it must need none. The page's `BROADCAST` pattern takes a chat name apart again.
+    /// Only the first name counts: a connection carries one request. A name is shown as it is, in the log, on the
+    /// terminal and in `GET /lifecycle`, so it must not need escaping. The page's `BROADCAST` pattern reads the
+    /// id back from it.
     fn set_name(&self, id: Option<i64>, name: &str) {
         debug_assert_eq!(escape(name.as_bytes()), name, "a name needs no escape");
         let _ = self.name.set(Name { id, says: format!("{name}{SAYS}").into() });
@@ -55,7 +56,7 @@ impl Client {
         self.name.get()?.id
     }
 
-    /// The name in the chat, the log and the view: `Client #42` or `Echo`. None before the request.
+    /// The name in the chat, the log and the view: `Client #42` or `Echo`. None before a request for one of these two.
     pub fn name(&self) -> Option<&str> {
         self.name.get()?.says.strip_suffix(SAYS)
     }

@@ -6,15 +6,15 @@
 //! 81           1... ....  FIN: the last frame of its message (5.4)
 //!              .000 ....  RSV1 to RSV3: for extensions, so 0 here
 //!              .... 0001  opcode: 0 continuation, 1 text, 2 binary, 8 Close, 9 Ping, 10 Pong
-//! 82           1... ....  MASK: a client's frame always, a server's never (5.1)
+//! 82           1... ....  MASK: set in every frame from a client, in none from a server (5.1)
 //!              .000 0010  payload length; 126: the next 2 bytes have it, 127: the next 8
 //! 37 fa 21 3d             masking key, if MASK is set (5.3)
-//! 5f 93                   payload: each byte xor one of the key
+//! 5f 93                   payload: each byte XORed with a byte of the key
 //! ```
 //!
-//! [`Frames`] walks over the bytes of one client and reads headers only. It stops at a header that breaks a rule, before
-//! the payload has arrived and before anything is allocated for it. tungstenite unmasks, joins fragments and checks UTF-8,
-//! see [`protocol`](crate::protocol).
+//! [`Frames`] walks over the bytes of one client. It reads only the headers, and the code of a Close frame. It stops at
+//! a header that breaks a rule, before the payload has arrived and before anything is allocated for it. tungstenite
+//! unmasks, joins fragments and checks UTF-8, see [`protocol`](crate::protocol).
 
 mod failure;
 pub mod header_reader;
@@ -50,7 +50,7 @@ pub struct Header {
 }
 
 impl Header {
-    /// The length in bytes of a header, by its second byte.
+    /// The length in bytes of a header, which follows from its second byte.
     pub fn length(second: u8) -> usize {
         let extended = match second & 0x7f {
             126 => 2,
@@ -96,7 +96,7 @@ pub struct Frames {
     close: Option<ClosePayload>,
 }
 
-/// The payload of the client's Close frame: where its close code is.
+/// The payload of the client's Close frame: what it takes to read its close code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct ClosePayload {
     masking_key: [u8; 4],
@@ -104,7 +104,7 @@ struct ClosePayload {
     code: [u8; 2],
 }
 
-/// How far [`Frames::advance`] came.
+/// Where [`Frames::advance`] stopped.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Reached {
     /// The end of the input: all of it belongs to valid frames.
@@ -128,7 +128,7 @@ impl Frames {
         }
     }
 
-    /// Whether no message and no control frame is half read.
+    /// Whether the input so far ends between two messages: no message or control frame is partly read.
     pub fn between_messages(&self) -> bool {
         self.raw == 0
     }
@@ -138,7 +138,7 @@ impl Frames {
         self.raw
     }
 
-    /// None if nothing is half read. Otherwise whether the unfinished message began in the last `advanced` bytes.
+    /// None if nothing is partly read. Otherwise whether the unfinished message began in the last `advanced` bytes.
     pub fn begun_in(&self, advanced: usize) -> Option<bool> {
         (!self.between_messages()).then_some(self.raw <= advanced as u64)
     }
@@ -148,9 +148,9 @@ impl Frames {
         self.close.filter(|close| close.length >= 2).map(|close| u16::from_be_bytes(close.code))
     }
 
-    /// Walks on over `input`. Returns how many of its bytes may be decoded, and what it reached there.
+    /// Continues the walk over `input`. Returns how many bytes of `input` may be decoded, and what comes after them.
     ///
-    /// Any split of a stream into inputs stops at the same frame for the same reason.
+    /// However a stream is split into inputs, the walk stops at the same frame for the same reason.
     pub fn advance(&mut self, input: &[u8]) -> (usize, Reached) {
         let mut at = 0;
         while at < input.len() {
@@ -181,7 +181,7 @@ impl Frames {
         (at, Reached::End)
     }
 
-    /// Checks the header that is now complete (RFC 6455 5.1 to 5.5).
+    /// Checks the header that is now complete (RFC 6455 5.1 to 5.5, and the limits of 10.4).
     fn begin_frame(&mut self) -> Result<(), Failure> {
         let header = Header::parse(self.header.bytes());
         self.check(&header)?;
@@ -267,7 +267,7 @@ impl Frames {
     }
 }
 
-/// Writes one data frame as a server sends it: unfragmented and unmasked (RFC 6455 5.1). `payload` is its parts.
+/// Writes one data frame as a server sends it: unfragmented and unmasked (RFC 6455 5.1). `payload` is given in parts.
 pub fn encode(opcode: Data, payload: &[&[u8]], output: &mut impl Write) {
     const MEMORY: &str = "writing to memory does not fail";
     let length: usize = payload.iter().map(|part| part.len()).sum();

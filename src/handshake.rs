@@ -4,9 +4,10 @@
 //! `101 Switching Protocols` with the matching `Sec-WebSocket-Accept`. After the empty line that ends the 101, the same
 //! TCP connection carries frames in both directions.
 //!
-//! The head of a request in, an [`Accept`] or a [`Refusal`] out: no socket, no async. [`CHECKS`] has one entry per item of
-//! RFC 6455 4.2.1, in the RFC's order, and [`accept`] stops at the first that fails. No other function makes an `Accept`, so
-//! its owner has a request that passed every check.
+//! The head of a request in, an [`Accept`] or a [`Refusal`] out: no socket, no async. [`CHECKS`] follows the
+//! required items of RFC 6455 4.2.1 in their order; the last two checks are for a body and for the origin (4.2.2).
+//! [`accept`] stops at the first check that fails. Nothing else makes an `Accept`, so each one stands for a request
+//! that passed every check.
 
 use crate::http::admission::Admission;
 use crate::http::refusal::{Fields, Head, Refusal, Sent};
@@ -33,11 +34,11 @@ pub const KEY_LENGTH: usize = 16;
 /// The section of the rule for `Sec-WebSocket-Key`, and the rule.
 pub const KEY_RULE: (&str, &str) = ("RFC 6455 4.2.1, item 5", "one Sec-WebSocket-Key, base64 of 16 bytes");
 
-/// Standard base64. 16 bytes leave four unused bits in the last character; clients may set them.
+/// Standard base64. With 16 bytes, four bits of the last character are unused. Clients may set them.
 const BASE64: GeneralPurpose =
     GeneralPurpose::new(&STANDARD, GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true));
 
-/// One check of the opening handshake, and all that is known of it.
+/// One check of the opening handshake, and what is shown about it.
 #[derive(Debug)]
 pub struct Check {
     /// What holds if the request passes, in a few words.
@@ -48,7 +49,7 @@ pub struct Check {
     pub requires: &'static str,
     /// The part of the request that it looks at.
     pub sent: Sent,
-    /// The status that answers a request that fails it, and the header fields that go with that.
+    /// The status of the response to a request that fails it, and the header fields that go with that status.
     pub answer: (StatusCode, Fields),
     /// The check itself. Its error says what is wrong.
     holds: fn(&Head, &Admission) -> Result<(), Cow<'static, str>>,
@@ -57,7 +58,7 @@ pub struct Check {
 const UPGRADE_REQUIRED: (StatusCode, Fields) =
     (StatusCode::UPGRADE_REQUIRED, &[("upgrade", "websocket"), ("connection", "Upgrade")]);
 
-/// The checks in the order of RFC 6455: first all of 4.2.1, then 4.2.2.
+/// The checks: those of RFC 6455 4.2.1 in its order, then the one for a body (4.1) and the one for the origin (4.2.2).
 pub static CHECKS: [Check; 9] = [
     Check {
         label: "the method is GET",
@@ -177,7 +178,7 @@ impl Check {
 /// Judges a request to open a WebSocket.
 ///
 /// # Errors
-/// The request fails a check; the first in the order of the RFC is named.
+/// The request fails a check. The refusal names the first one that failed.
 pub fn accept(head: &Head, admission: &Admission) -> Result<Accept, Refusal> {
     CHECKS.iter().try_for_each(|check| check.apply(head, admission))?;
     let key = head.headers[SEC_WEBSOCKET_KEY].to_str().expect("base64 is ASCII");

@@ -12,29 +12,31 @@
 //! 6. [`connection`]: one connection's life, up to the closing handshake (phases 3 and 4)
 //! 7. [`room`]: the connection list, and the broadcast
 //!
-//! They have less than 1,800 lines, which take about two hours at 15 lines a minute. That is an estimate, not a measurement;
-//! the first lines of each file take ten minutes in all.
+//! Together they have fewer than 1,800 lines: about two hours of reading at 15 lines a minute, which is an estimate,
+//! not a measurement. Reading only the comment at the top of each file takes about ten minutes.
 //!
-//! A first reading can skip the rest. A folder has the details of the file with its name. [`client`] is the record of one
-//! connection, [`limits`] has every limit with its reason, [`escape`] makes text from clients safe for a terminal.
-//! [`view`] shows each step as it happens; the main path calls its [hooks](view::hooks) and knows nothing else of it.
+//! A first reading can skip the rest. The details of a file are in the folder of the same name. [`client`] is the
+//! record of one connection, [`limits`] has every limit with its reason, [`escape`] makes text from clients safe for a
+//! terminal. [`view`] shows each step as it happens: the main path starts it, calls its [hooks](view::hooks), and
+//! serves its events.
 //!
 //! # Glossary
 //!
 //! Other terms are those of [RFC 6455](https://www.rfc-editor.org/rfc/rfc6455).
 //!
 //! - **backlog**: the bytes of the room's stream that a member has yet to receive
-//! - **batch**: the bytes that one turn takes
+//! - **batch**: the pending bytes of the room's stream that one turn writes to the members
 //! - **broadcast**: to append frames to the room's stream, for all members
 //! - **join**: to take a place in the room, before the 101 is written
 //! - **log**: the last bytes of the room's stream, kept for members that are behind
 //! - **member**: a connection that has joined
 //! - **part**: the members whose connections one thread serves
-//! - **place**: the next byte of the room's stream that a member gets
+//! - **place**: a member's position in the room's stream: that of the next byte it gets
 //! - **record**: what a hook tells the view
 //! - **room**: the members, and the stream of frames that all of them receive
 //! - **step**: one thing that happened to one connection, as the view shows it
-//! - **turn**: one pass over the members, with one write to each, after all readable sockets were read
+//! - **turn**: one pass over the members of a part, with one write to each; usually after all readable sockets of its
+//!   thread have been read
 //! - **viewer**: a reader of the view: a client of `GET /lifecycle`, or the terminal
 
 pub mod client;

@@ -227,7 +227,7 @@ pub const FEW_CONNECTIONS: usize = 1000;
 /// Log lines per second of one kind, such as refusals with one status. Clients can cause them at will.
 pub const LOG_LINES_PER_SECOND: u32 = 20;
 
-/// The same for failed accepts. Accepting fails many times in a row, for the same reason.
+/// The same for failed accepts. If accepting fails, it tends to fail many times in a row for the same reason.
 pub const FAILED_ACCEPTS_PER_SECOND: u32 = 1;
 
 /// Bytes of the log that wait for a terminal that is not read. Beyond it, lines are left out.

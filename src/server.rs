@@ -1,11 +1,12 @@
-//! 1. The server: accepts TCP connections, serves HTTP/1.1 on each (phase 1), and hands the socket over when it is upgraded.
+//! 1. The server: accepts TCP connections, serves HTTP/1.1 on each (phase 1), and hands over the sockets of those that
+//!    are upgraded.
 //!
 //! On the wire: TCP's own handshake (RFC 9293 3.5), then the head of a request: lines of text up to an empty one
 //! (RFC 9112 2.1). A WebSocket begins as an HTTP request (RFC 6455 1.2), so both can use one port.
 //!
-//! A connection carries one request: for the page, for something that is refused, or for an upgrade. hyper reads the request
-//! and writes the response. After a 101 the socket comes back out of hyper, with the bytes that hyper read too far, and goes
-//! to [`connection::run`] in a task of its own.
+//! A connection carries one request. hyper reads the request and writes the response. After a 101 the server takes the
+//! socket back from hyper, with any bytes that hyper has read beyond the request, and passes it to [`connection::run`]
+//! in a task of its own.
 
 pub mod shared;
 pub mod stop;
@@ -37,7 +38,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use wire::Wire;
 
-/// Serves connections from the listeners until `shutdown`, then closes all of them in order. `shutdown` is first polled when
+/// Serves connections from the listeners until `shutdown`, then closes all of them gracefully. Polls `shutdown` only after
 /// everything has started.
 ///
 /// # Errors
@@ -101,7 +102,7 @@ async fn accept(server: Arc<Shared>, listener: TcpListener, runtimes: Arc<[Handl
         if part == 0 {
             tokio::spawn(serve_http(socket, service, permit));
         } else if let Ok(socket) = socket.into_std() {
-            // Registered anew, so that its events wake the thread that serves it.
+            // Register the socket with the runtime of its thread, so that its events wake that thread.
             runtimes[part].spawn(async move {
                 match TcpStream::from_std(socket) {
                     Ok(socket) => serve_http(socket, service, permit).await,
@@ -119,7 +120,7 @@ async fn accept(server: Arc<Shared>, listener: TcpListener, runtimes: Arc<[Handl
 async fn serve_http(socket: TcpStream, service: HttpService, permit: OwnedSemaphorePermit) {
     let (server, client) = (Arc::clone(service.server()), Arc::clone(service.client()));
     server.view.accepted(&client);
-    // A turn is one write already, so small writes need not be collected.
+    // A turn already combines small writes into one, so TCP need not hold them back to do the same.
     if let Err(error) = socket.set_nodelay(true) {
         server.log.log(Level::Debug, Kind::NoRequest, || format!("{service}: {error}"));
     }
@@ -136,7 +137,7 @@ async fn serve_http(socket: TcpStream, service: HttpService, permit: OwnedSemaph
     let mut told = server.stop.is_told();
     let exchange = loop {
         if told {
-            // A client that has not begun its request is not waited for.
+            // Do not wait for a client that has not begun its request.
             Pin::new(&mut http).graceful_shutdown();
         }
         tokio::select! {
@@ -148,7 +149,7 @@ async fn serve_http(socket: TcpStream, service: HttpService, permit: OwnedSemaph
     let (socket, service) = (parts.io.into_inner().into_socket(), parts.service);
     match (exchange, service.upgrade()) {
         (Ok(()), Some(purpose)) => {
-            // A copy, or the connection would keep the whole buffer of hyper's.
+            // A copy: otherwise the connection would keep all of hyper's buffer in memory.
             let early = parts.read_buf.to_vec();
             let upgraded = Upgraded { client, socket, early, purpose };
             tokio::spawn(connection::run(Arc::clone(&server), upgraded, permit));

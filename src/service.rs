@@ -1,10 +1,10 @@
 //! 2. One request (phase 1): a hand-written hyper service that routes it.
 //!
-//! On the wire: `GET /ws/42 HTTP/1.1`. The path says what the connection is to become (RFC 6455 3 and 4.1, item 2 of the
-//! request); the [`handshake`](crate::handshake) decides whether it may.
+//! On the wire: `GET /ws/42 HTTP/1.1`. The path says what the connection is to become (RFC 6455 3 and 4.1, item 2 of
+//! the request); the [`handshake`](crate::handshake) decides whether it may.
 //!
-//! `/` is the page, `/ws/{client_id}` and `/echo` begin a WebSocket, and `ROUTES` has the rest. An upgrade is kept in the
-//! service; the server takes it from there after the 101 was written.
+//! `/` is the page, `/ws/{client_id}` and `/echo` begin a WebSocket, and `ROUTES` has the rest. The service remembers
+//! what the connection is to become, and the server asks it once the 101 has been written.
 
 use crate::client::Client;
 use crate::connection::Purpose;
@@ -148,7 +148,7 @@ impl HttpService {
             Route::Chat(client_id) => {
                 self.client.name_chat(client_id);
                 let accept = accept(head, &self.server.admission)?;
-                // The place is taken before the 101, so a client that has seen its 101 receives every message from then on.
+                // The place is taken before the 101, so a client that has seen its 101 misses no message after it.
                 let member = self.server.room.join(&self.client);
                 Ok(self.switch(Purpose::Chat(member), &accept))
             }

@@ -1,10 +1,10 @@
 //! The view: everything that shows the lifecycle. The server works the same without it.
 //!
-//! The view is a dissector. The main path tells it what happens on the wire and in the room, through the hooks of
-//! [`View`](hooks::View); from these [`Record`](hooks::Record)s it derives every step that it shows, with the server's own
-//! parsers, on a thread of its own. In the order of the data:
+//! The view works like a packet dissector. The main path tells it what happens on the wire and in the room, through the
+//! hooks of [`View`](hooks::View), as [`Record`](hooks::Record)s. On a thread of its own, and with the server's own
+//! parsers, the view derives from them every step that it shows. In the order in which the data flows:
 //!
-//! 1. [`hooks`]: what the main path sees of the view
+//! 1. [`hooks`]: what the main path calls
 //! 2. [`dissector`]: records become steps, with [`head`] for HTTP and [`frame`] for WebSocket
 //! 3. [`step`]: a step, with its name, phase, RFC section, fields and sentence
 //! 4. [`audience`]: the thread, and the queue of each viewer

@@ -16,10 +16,11 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::tcp::OwnedWriteHalf;
 
 impl Connection {
-    /// Leaves the room, writes what was broadcast before and the last frames, waits for the client's Close, and closes TCP
-    /// first (RFC 6455 7.1.1).
+    /// Leaves the room, writes what was broadcast until then and its own last frames, waits for the client's Close, and
+    /// then closes TCP before the client does (RFC 6455 7.1.1).
     pub(super) async fn farewell(&mut self) -> Result<(), Cut> {
-        // Own frames of which one was begun go before the room's, but the Close goes after them.
+        // If one of the connection's own frames is partly written, its own frames go before the room's. Only the Close
+        // still goes last.
         let mut close = match self.own.is_begun() {
             true => self.own.split_off_end(self.close_length()),
             false => Output::new(),
@@ -45,7 +46,7 @@ impl Connection {
         }
     }
 
-    /// Leaves the room. What remains of a frame of the room's goes before all other frames.
+    /// Leaves the room. The rest of a partly written frame of the room goes before all other frames.
     pub(super) fn leave(&mut self) {
         if let Seat::Room(member) = &self.seat {
             let mut rest = member.leave();
@@ -63,7 +64,7 @@ impl Connection {
     ) -> Poll<Result<(), Cut>> {
         let mut sent = self.poll_send(context);
         if let Poll::Ready(Err(Cut::TooSlow(_))) = sent {
-            // The room has gone too far since the client left.
+            // The client has fallen too far behind the room since it left.
             self.leave();
             sent = self.poll_send(context);
         }

@@ -50,7 +50,7 @@ impl Member {
         }
     }
 
-    /// Hands the member its socket, once the 101 is written.
+    /// Gives the room the member's socket, once the 101 has been written.
     pub fn open(&self, socket: OwnedWriteHalf) {
         if let Some(place) = self.list().place(self.client.number) {
             place.open(socket);
@@ -58,8 +58,8 @@ impl Member {
         self.room.view.joined(&self.client, || self.room.members());
     }
 
-    /// Writes the bytes that the member is behind, and its `own` frames at the next frame boundary. Ready when nothing is left;
-    /// from then on the turn writes to this member.
+    /// Writes the bytes that the member has yet to receive, and its `own` frames at the next frame boundary. Ready when
+    /// nothing is left; from then on the turn writes to this member.
     ///
     /// # Errors
     /// The member is too slow, or its socket is lost.
@@ -85,9 +85,10 @@ impl Member {
         Poll::Ready(Ok(()))
     }
 
-    /// Leaves the room, after a last turn. [`poll_send`](Self::poll_send) then goes on up to the frames of that turn, or, for a
-    /// member that is too slow, no further. Returns what is to be written before the member's own frames: the rest of a frame
-    /// whose beginning is on the wire.
+    /// Leaves the room after one last turn. From then on, [`poll_send`](Self::poll_send) writes the room's stream up to
+    /// the end of that turn, or, for a member that is too slow, nothing more of it. For such a member, returns what
+    /// must be written before its own frames: the rest of a frame of the room that is already partly written. Otherwise
+    /// returns nothing.
     pub fn leave(&self) -> Output {
         self.room.turn(self.client.part);
         let mut guard = self.list();
@@ -106,7 +107,7 @@ impl Member {
         rest
     }
 
-    /// Returns when the client last showed that it reads: its socket, which was full, took bytes.
+    /// Returns when the client last showed that it reads: when its socket last took bytes after being full.
     pub fn progress(&self) -> Option<Instant> {
         self.list().place(self.client.number)?.progress()
     }

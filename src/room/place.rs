@@ -18,9 +18,9 @@ use tokio::net::tcp::OwnedWriteHalf;
 #[derive(Debug)]
 pub(super) struct Place {
     pub(super) client: Arc<Client>,
-    /// The place where it joined.
+    /// The position in the stream at which it joined.
     joined: u64,
-    /// The next byte that this member gets. It is beyond the end of the log for a member that joined since the last turn.
+    /// The next byte that this member gets. Beyond the end of the log for a member that joined since the last turn.
     pub(super) next: u64,
     /// Where the stream ends for it: nowhere, until it leaves.
     end: u64,
@@ -70,7 +70,7 @@ impl Place {
         }
     }
 
-    /// Takes the socket: the member's task writes what was said since it joined.
+    /// Takes the socket. The member's task now writes what has been said since it joined.
     pub(super) fn open(&mut self, socket: OwnedWriteHalf) {
         self.socket = Some(socket);
         if matches!(self.writer, Writer::Opening) {
@@ -78,8 +78,9 @@ impl Place {
         }
     }
 
-    /// Ends the stream for this member: here, or, for a member that is too slow, at its place. Returns the rest of a frame whose
-    /// beginning is on the wire, which the log no longer has.
+    /// Ends the stream for this member: at the end of the log, or, for a member that is too slow, at its place. For a
+    /// member that is too slow, returns the rest of the frame that is already partly written, because the log may no
+    /// longer have it.
     pub(super) fn leave(&mut self, log: &Log) -> Output {
         match &mut self.writer {
             Writer::TooSlow { rest, .. } => {
@@ -99,7 +100,7 @@ impl Place {
         self.socket.as_mut().map_or(Poll::Ready(Ok(())), |socket| Pin::new(socket).poll_shutdown(context))
     }
 
-    /// Returns when the client last showed that it reads: its socket, which was full, took bytes.
+    /// Returns when the client last showed that it reads: when its socket last took bytes after being full.
     pub(super) fn progress(&self) -> Option<Instant> {
         self.progress
     }
@@ -109,7 +110,8 @@ impl Place {
         self.next - self.joined
     }
 
-    /// The turn's one write to this member, if it is the turn that writes. Returns the part of the batch that the socket took.
+    /// The turn's one write to this member, if it is the turn that writes. Returns the part of the batch that the
+    /// socket took.
     pub(super) fn offer(&mut self, batch: &[u8], start: u64) -> Option<Range<usize>> {
         let (Writer::Turn, Some(socket)) = (&self.writer, &self.socket) else { return None };
         // A member that joined while this batch was pending begins inside it.
@@ -146,7 +148,7 @@ impl Place {
         log.end.saturating_sub(self.next)
     }
 
-    /// Cuts off a member that is more than a backlog behind.
+    /// Cuts off a member that is more than `max_backlog` bytes behind.
     pub(super) fn judge(&mut self, log: &Log, max_backlog: u64) {
         let behind = self.behind(log);
         if behind > max_backlog && self.needs(log.end) < log.end {
@@ -163,7 +165,8 @@ impl Place {
         }
     }
 
-    /// Writes what the member's task has to write: its own frames before the room's, but never inside one.
+    /// Writes what the member's task has to write: its own frames first, but never inside a frame of the room. For a
+    /// member that has left, the room's frames go first, unless one of its own is partly written.
     pub(super) fn poll_catch_up(
         &mut self,
         context: &mut Context<'_>,
@@ -175,12 +178,12 @@ impl Place {
         let pause = self.next + MAX_PENDING as u64;
         loop {
             if self.next >= pause {
-                // A member that is far behind lets the others have their turn, too.
+                // Yield, so that a member that is far behind does not keep the others waiting.
                 context.waker().wake_by_ref();
                 return Poll::Pending;
             }
             let end = match self.end {
-                // It has left, and has all that it gets. The log may be beyond.
+                // It has left, and has received all that it gets. The log may go further.
                 end if self.next >= end => end,
                 u64::MAX if own.is_empty() => log.end,
                 // The Close of a member that has left is among its own frames, so the room's go first.

@@ -28,11 +28,11 @@ struct Audience {
     seats: Vec<Seat>,
     /// Steps so far.
     steps: u64,
-    /// Of the steps left out for all, those reported.
+    /// How many of the steps left out for all viewers have been added to each viewer's `missed`.
     missed: u64,
 }
 
-/// A viewer, and the steps it missed that were not yet reported to it.
+/// A viewer, and the number of steps that it missed and that it has not been told about yet.
 struct Seat {
     viewer: Viewer,
     missed: u64,
@@ -77,7 +77,7 @@ impl Audience {
 
     /// Adds what was left out for all to what each viewer missed. `missed` is the count so far.
     fn report_missed(&mut self, missed: u64) {
-        // A record may be older than the last count.
+        // The count in a record may be older than the last one that was added.
         let news = missed.saturating_sub(self.missed);
         self.missed += news;
         self.seats.iter_mut().for_each(|seat| seat.missed += news);

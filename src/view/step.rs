@@ -12,7 +12,7 @@ use std::fmt::{self, Display, Formatter};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-/// The four phases of a connection, as the tutorial counts them.
+/// The four phases of a connection, as counted by the tutorial that the README names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Phase {
     /// 1: HTTP.
@@ -110,7 +110,7 @@ pub struct Event {
     pub sentence: String,
     /// Names and values, escaped.
     pub fields: Vec<(&'static str, String)>,
-    /// What the terminal draws in another way than by the sentence.
+    /// How the terminal draws it: by the sentence, or in another way.
     pub drawing: Drawing,
 }
 
@@ -119,9 +119,9 @@ pub struct Event {
 pub enum Drawing {
     /// The sentence.
     Sentence,
-    /// The sentence, and the lines of a head of HTTP.
+    /// The sentence, and the lines of an HTTP head.
     Head(Vec<u8>),
-    /// A check that passed, with the value it looked at, or failed, with all that was sent.
+    /// A check. If it passed, the terminal draws only the value it looked at; if it failed, all of `sent`.
     Check {
         /// What it checks.
         label: &'static str,
@@ -166,7 +166,7 @@ impl Event {
             .drawn(Drawing::Head(head))
     }
 
-    /// The head of a response was written. It is not a 101.
+    /// The head of a response other than a 101 was written.
     pub fn response(head: &[u8]) -> Self {
         let head = visible_head(head);
         let fields = vec![("status", status(&head).to_string()), ("bytes", escape(&head))];
@@ -247,13 +247,13 @@ impl Event {
         Self::new("broadcast", Phase::Loop, "RFC 6455 6.1", sentence, fields)
     }
 
-    /// A Ping passed.
+    /// A Ping was sent or received.
     pub fn ping(by: Side) -> Self {
         let fields = vec![("by", by.to_string())];
         Self::new("ping", Phase::Loop, "RFC 6455 5.5.2", format!("Ping by the {by}"), fields)
     }
 
-    /// A Pong passed. `round_trip` is the time since the Ping that it answers, if that is known.
+    /// A Pong was sent or received. `round_trip` is the time since the Ping that it answers, if that is known.
     pub fn pong(by: Side, round_trip: Option<Duration>) -> Self {
         let mut fields = vec![("by", by.to_string())];
         fields.extend(round_trip.map(|time| ("round-trip", format!("{:.3}", time.as_secs_f64() * 1e3))));
@@ -261,7 +261,7 @@ impl Event {
         Self::new("pong", Phase::Loop, "RFC 6455 5.5.3", format!("Pong by the {by}{after}"), fields)
     }
 
-    /// The first Close frame passed, with its code and escaped reason.
+    /// The first Close frame was sent or received, with its code and escaped reason.
     pub fn close(by: Side, close: Option<(u16, String)>) -> Self {
         let words = match &close {
             None => "without a code".into(),
@@ -275,19 +275,19 @@ impl Event {
         Self::new("close", Phase::Termination, "RFC 6455 7.1.3: CLOSING", format!("the {by} closes: {words}"), fields)
     }
 
-    /// The second Close frame passed.
+    /// The second Close frame was sent or received.
     pub fn close_answer(by: Side) -> Self {
         let sentence = format!("closing handshake done by the {by}'s Close");
         Self::new("close-answer", Phase::Termination, "RFC 6455 5.5.1", sentence, vec![("by", by.to_string())])
     }
 
-    /// TCP ended.
+    /// TCP was closed. `by` is the side that closed first.
     pub fn tcp_closed(by: Side) -> Self {
         let sentence = format!("TCP closed first by the {by}");
         Self::new("tcp-closed", Phase::Termination, "RFC 6455 7.1.1", sentence, vec![("by", by.to_string())])
     }
 
-    /// The connection gave its place back.
+    /// The connection gave up its place in the room.
     pub fn left(members: usize) -> Self {
         let sentence = format!("left the list, {members} remain");
         Self::new("left", Phase::Termination, "RFC 6455 7.1", sentence, vec![("members", members.to_string())])
@@ -309,12 +309,12 @@ impl Event {
     }
 }
 
-/// A time as people read it.
+/// Formats a duration in milliseconds.
 pub fn milliseconds(time: Duration) -> String {
     format!("{:.3} ms", time.as_secs_f64() * 1e3)
 }
 
-/// What a close code means (RFC 6455 7.4.1).
+/// What a close code means (RFC 6455 7.4; 1012 and 1013 were registered later).
 pub fn meaning(code: u16) -> &'static str {
     match code {
         1000 => "normal closure",
