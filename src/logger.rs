@@ -4,8 +4,7 @@
 //! a buffer, and those that don't fit are left out and counted. A regular file, or a device such as `/dev/null`, is
 //! always written to directly, because a process with a single thread is cheaper.
 
-use std::fs::File;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::mem::take;
 use std::process::ExitCode;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
@@ -72,6 +71,8 @@ pub fn complain(error: &impl std::fmt::Display, status: u8) -> ExitCode {
 /// Whether standard error is a file or a device, so that a write can't wait for a reader.
 #[cfg(unix)]
 fn takes_everything() -> bool {
+    use std::fs::File;
+    use std::io::IsTerminal;
     use std::os::fd::AsFd;
     use std::os::unix::fs::FileTypeExt;
     let stderr = io::stderr();
