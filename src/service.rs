@@ -14,6 +14,7 @@ use crate::http::page::{inspector_script, inspector_style, page};
 use crate::http::refusal::{Fields, Head, Refusal, Sent};
 use crate::http::responses::{bad_client_id, check_http, healthy, last, lifecycle_off, unavailable};
 use crate::server::shared::Shared;
+use crate::server::throttle::Kind;
 use crate::view::events::Events;
 use bytes::Bytes;
 use http_body_util::{Either, Full};
@@ -21,7 +22,7 @@ use hyper::body::Incoming;
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use hyper::service::Service;
 use hyper::{Request, Response, StatusCode};
-use log::info;
+use log::Level;
 use std::cell::RefCell;
 use std::convert::Infallible;
 use std::fmt::{self, Display, Formatter};
@@ -179,16 +180,15 @@ impl HttpService {
 
     fn log(&self, head: &Head, answer: &Result<Response<ResponseBody>, Refusal>) {
         let (method, path) = (|| Sent::Method.show(head), || quote(head.uri.path().as_bytes()));
-        match answer {
-            Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
-                info!("{self}: WebSocket {} accepted", path());
-            }
-            Ok(response) => info!("{self}: {} {} {}", method(), path(), response.status()),
-            Err(refusal) => {
-                let line = || format!("{self}: {} {} {}: {}", method(), path(), refusal.status, refusal.fault);
-                self.server.faults.log(line);
-            }
-        }
+        let (level, status) = match answer {
+            Ok(response) => (Level::Info, response.status()),
+            Err(refusal) => (Level::Warn, refusal.status),
+        };
+        self.server.log.log(level, Kind::Answer(status), || match answer {
+            Ok(_) if status == StatusCode::SWITCHING_PROTOCOLS => format!("{self}: WebSocket {} accepted", path()),
+            Ok(_) => format!("{self}: {} {} {status}", method(), path()),
+            Err(refusal) => format!("{self}: {} {} {status}: {}", method(), path(), refusal.fault),
+        });
     }
 }
 

@@ -9,6 +9,7 @@ mod before_the_upgrade;
 mod chat;
 mod command_line;
 mod ends;
+mod log;
 mod page;
 
 use test_client::program::Executable;
