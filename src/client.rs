@@ -1,4 +1,4 @@
-//! The record of one connection: what the room, the log and the view know of the client at its other end.
+//! What the server knows about one connection, for the room, the log and the view.
 
 use crate::escape::escape;
 use std::sync::OnceLock;
@@ -31,7 +31,7 @@ struct Name {
 const SAYS: &str = " says: ";
 
 impl Client {
-    /// The record of a connection accepted now.
+    /// A connection accepted now.
     pub fn new(number: u64, part: usize) -> Self {
         Self { number, accepted: Instant::now(), part, name: OnceLock::new(), requests: AtomicU32::new(0) }
     }

@@ -280,6 +280,6 @@ impl Connection {
         let (lasted, bytes_out) = (born.elapsed(), sent + own.written());
         drop(seat);
         server.view.ended(&client, Some(Life { messages, bytes_in, bytes_out, lasted }));
-        ending.log(&client, lasted, messages);
+        ending.log(&server.log, &client, lasted, messages);
     }
 }

@@ -34,7 +34,8 @@ pub const KEY_LENGTH: usize = 16;
 /// The section of the rule for `Sec-WebSocket-Key`, and the rule.
 pub const KEY_RULE: (&str, &str) = ("RFC 6455 4.2.1, item 5", "one Sec-WebSocket-Key, base64 of 16 bytes");
 
-/// Standard base64. With 16 bytes, four bits of the last character are unused. Clients may set them.
+/// Standard base64. With 16 bytes, four bits of the last character are unused. Clients should leave them zero, but some
+/// do not, so they are ignored.
 const BASE64: GeneralPurpose =
     GeneralPurpose::new(&STANDARD, GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true));
 
@@ -91,7 +92,7 @@ pub static CHECKS: [Check; 9] = [
         sent: Sent::Fields(&["upgrade"]),
         answer: UPGRADE_REQUIRED,
         holds: |head, _| {
-            let fault = "this is a WebSocket address, and the request does not ask for an upgrade";
+            let fault = "this is a WebSocket address, and the request does not ask for an upgrade to websocket";
             require(has_token(&head.headers, &UPGRADE, "websocket"), fault)
         },
     },
@@ -102,7 +103,7 @@ pub static CHECKS: [Check; 9] = [
         sent: Sent::Fields(&["connection"]),
         answer: UPGRADE_REQUIRED,
         holds: |head, _| {
-            let fault = "Connection does not name Upgrade, so Upgrade is not meant for this server";
+            let fault = "the Connection header field does not have the token Upgrade";
             require(has_token(&head.headers, &CONNECTION, "upgrade"), fault)
         },
     },
@@ -138,7 +139,7 @@ pub static CHECKS: [Check; 9] = [
         // Not in the list of 4.2.1, but the bytes after the head are frames: a body would be taken for them.
         label: "no body follows",
         rfc: "RFC 6455 4.1",
-        requires: "frames follow the handshake at once, there is no room for a body",
+        requires: "frames follow the handshake at once: there is no room for a body",
         sent: Sent::Fields(&["content-length", "transfer-encoding"]),
         answer: (StatusCode::BAD_REQUEST, &[]),
         holds: |head, _| {
@@ -149,11 +150,11 @@ pub static CHECKS: [Check; 9] = [
     Check {
         label: "the origin is allowed",
         rfc: "RFC 6455 4.2.2, item 4",
-        requires: "the server checks that it knows the Origin, see also 10.2",
+        requires: "an Origin that the server accepts, see also 10.2",
         sent: Sent::Origin,
         answer: (StatusCode::FORBIDDEN, &[]),
         holds: |head, admission| {
-            let fault = "request from another origin; allow it with `--allow-origin ORIGIN`";
+            let fault = "this server does not accept the origin of the request; allow it with `--allow-origin ORIGIN`";
             require(admission.allows_origin(head), fault)
         },
     },

@@ -15,10 +15,10 @@
 //! Together they have fewer than 1,800 lines: about two hours of reading at 15 lines a minute, which is an estimate,
 //! not a measurement. Reading only the comment at the top of each file takes about ten minutes.
 //!
-//! A first reading can skip the rest. The details of a file are in the folder of the same name. [`client`] is the
-//! record of one connection, [`limits`] has every limit with its reason, [`escape`] makes text from clients safe for a
-//! terminal. [`view`] shows each step as it happens: the main path starts it, calls its [hooks](view::hooks), and
-//! serves its events.
+//! A first reading can skip the rest. The details of a file are in the folder of the same name. [`client`] holds what the
+//! server knows about one connection, [`limits`] has every limit with its reason, and [`escape`] makes text from clients
+//! safe for a terminal. [`view`] shows each step as it happens. The main path starts the view, calls its
+//! [hooks](view::hooks), and serves its events.
 //!
 //! # Glossary
 //!
@@ -31,7 +31,7 @@
 //! - **log**: the last bytes of the room's stream, kept for members that are behind
 //! - **member**: a connection that has joined
 //! - **part**: the members whose connections one thread serves
-//! - **place**: a member's position in the room's stream: that of the next byte it gets
+//! - **place**: the position, in the room's stream, of the next byte that a member gets
 //! - **record**: what a hook tells the view
 //! - **room**: the members, and the stream of frames that all of them receive
 //! - **step**: one thing that happened to one connection, as the view shows it

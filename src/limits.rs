@@ -178,8 +178,14 @@ pub const MAX_HEAD_SIZE: usize = 16 * 1024;
 /// The longest time for the closing handshake, up to the client's close of TCP.
 pub const CLOSE_DEADLINE: Duration = Duration::from_secs(2);
 
-/// How long all connections together may take to close once the server is told to stop.
+/// How long a stop may take, output included.
 pub const STOP_DEADLINE: Duration = Duration::from_secs(3);
+
+/// The part of the stop's deadline that is kept for the last steps of `--explain`, and again for the last lines of the log.
+pub const OUTPUT_DEADLINE: Duration = Duration::from_millis(250);
+
+/// How long all connections together may take to close, before the output's share of the stop's deadline.
+pub const STOP_CONNECTIONS_DEADLINE: Duration = STOP_DEADLINE.saturating_sub(OUTPUT_DEADLINE.saturating_mul(2));
 
 /// Bytes read from a socket at a time. All connections of a thread share one buffer of this size.
 pub const READ_SIZE: usize = 64 * 1024;
@@ -214,11 +220,23 @@ pub const FULL_ANSWERS: usize = 16;
 /// The value of `Retry-After` in a 503, in seconds.
 pub const RETRY_AFTER: &str = "5";
 
-/// Open files that are not connections: standard streams, listeners, the event queue of each thread, signals.
+/// Open files that are not connections: standard streams, listeners, the event queue of the first thread, signals.
 pub const OTHER_OPEN_FILES: usize = 64;
 
-/// Log lines per second of one kind that clients can cause at will.
+/// Open files of each further thread: its event queue, twice, what wakes it, and signals.
+pub const OPEN_FILES_PER_THREAD: usize = 4;
+
+/// Connections below which the program warns that the limit on open files leaves so few.
+pub const FEW_CONNECTIONS: usize = 1000;
+
+/// Log lines per second of one kind, such as refusals with one status. Clients can cause them at will.
 pub const LOG_LINES_PER_SECOND: u32 = 20;
+
+/// The same for failed accepts. If accepting fails, it tends to fail many times in a row for the same reason.
+pub const FAILED_ACCEPTS_PER_SECOND: u32 = 1;
+
+/// Bytes of the log that wait for a terminal that is not read. Beyond it, lines are left out.
+pub const LOG_BUFFER: usize = 256 * 1024;
 
 /// Steps of the lifecycle that are shown per second. More would be unreadable.
 pub const STEPS_PER_SECOND: u32 = 2000;
@@ -249,7 +267,7 @@ pub const QUOTE_LENGTH: usize = 120;
 
 const _: () = {
     // A stop waits for the closing handshakes that it starts.
-    assert!(CLOSE_DEADLINE.as_secs() < STOP_DEADLINE.as_secs());
+    assert!(CLOSE_DEADLINE.as_millis() < STOP_CONNECTIONS_DEADLINE.as_millis());
     assert!(TICK.as_secs() < CLOSE_DEADLINE.as_secs());
     // With the defaults, one turn must not make a client too slow.
     assert!(smallest_backlog(DEFAULT_MAX_MESSAGE_SIZE) <= DEFAULT_MAX_BACKLOG as u64);

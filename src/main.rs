@@ -1,31 +1,31 @@
 //! The program: reads the command line, binds, prints the URL, and serves until Ctrl-C.
 
 mod cli;
+mod logger;
 
 use cli::{Arguments, Command};
-use std::fmt::Display;
+use log::warn;
+use logger::{Logger, complain};
 use std::io::{self, ErrorKind, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::process::ExitCode;
-use switchboard::escape::hex;
+use switchboard::escape::{count, hex};
 use switchboard::handshake::{Computation, GUID, KEY_RULE, decode_key};
-use switchboard::limits::{Limits, MOST_CONNECTIONS, OTHER_OPEN_FILES};
+use switchboard::limits::{
+    FEW_CONNECTIONS, Limits, MOST_CONNECTIONS, OPEN_FILES_PER_THREAD, OTHER_OPEN_FILES, STOP_DEADLINE,
+};
 use switchboard::server::serve;
 use tokio::net::TcpListener;
+use tokio::time::Instant;
 
 fn main() -> ExitCode {
-    let done = match cli::command(lexopt::Parser::from_env(), raise_open_files()) {
+    let done = match cli::command(lexopt::Parser::from_env(), MOST_CONNECTIONS) {
         Ok(Command::Serve(arguments)) => run(arguments).map_err(|error| error.to_string()),
         Ok(Command::Print(text)) => print(&text).map_err(|error| error.to_string()),
         Ok(Command::Accept(key)) => explain_key(&key).and_then(|text| print(&text).map_err(|error| error.to_string())),
         Err(error) => return complain(&error, 2),
     };
     done.map_or_else(|error| complain(&error, 1), |()| ExitCode::SUCCESS)
-}
-
-fn complain(error: &impl Display, status: u8) -> ExitCode {
-    eprintln!("switchboard: {error}");
-    ExitCode::from(status)
 }
 
 fn print(text: &str) -> io::Result<()> {
@@ -55,29 +55,43 @@ fn explain_key(key: &str) -> Result<String, String> {
     ))
 }
 
-/// Raises the limit on open files as far as possible, and returns the number of connections that it leaves.
-fn raise_open_files() -> usize {
+/// Raises the limit on open files as far as possible. Returns it, if it is known.
+fn raise_open_files() -> Option<usize> {
     #[cfg(unix)]
     if let Ok(open_files) = rlimit::increase_nofile_limit(u64::MAX) {
-        let open_files = usize::try_from(open_files).unwrap_or(usize::MAX);
-        return open_files.saturating_sub(OTHER_OPEN_FILES).clamp(1, MOST_CONNECTIONS);
+        return Some(usize::try_from(open_files).unwrap_or(usize::MAX));
     }
-    Limits::default().max_connections
+    None
+}
+
+/// The most connections: those asked for, if the limit on open files leaves room for them. [`MOST_CONNECTIONS`] asks for what
+/// it leaves.
+fn most_connections(asked: usize, threads: usize) -> io::Result<usize> {
+    let Some(open_files) = raise_open_files() else {
+        return Ok(if asked == MOST_CONNECTIONS { Limits::default().max_connections } else { asked });
+    };
+    let others = OTHER_OPEN_FILES + OPEN_FILES_PER_THREAD * (threads - 1);
+    let left = open_files.saturating_sub(others);
+    let limit = format!("the limit on open files, {open_files}, leaves");
+    if left == 0 {
+        let advice = format!("{limit} no room for connections: raise it to more than {others} (ulimit -n)");
+        return Err(io::Error::other(advice));
+    }
+    if asked == MOST_CONNECTIONS && left < FEW_CONNECTIONS {
+        warn!("{limit} room for {}", count(left as u64, "connection"));
+    } else if asked != MOST_CONNECTIONS && left < asked {
+        warn!("{limit} room for {}, not {asked}", count(left as u64, "connection"));
+    }
+    Ok(left.min(asked))
 }
 
 fn run(arguments: Arguments) -> io::Result<()> {
-    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info"))
-        .format(|line, record| writeln!(line, "{:<5} {}", record.level(), record.args()))
-        .init();
+    let logger = Logger::start()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let listeners = listen(&arguments.hosts, arguments.port).await?;
-        let urls = listeners.iter().map(|listener| listener.local_addr().map(|address| format!("http://{address}")));
-        let urls = urls.collect::<io::Result<Vec<_>>>()?.join(" and ");
-        let (mut stop, mut stop_at_once) = (Signals::new()?, Signals::new()?);
-        print(&format!("switchboard listens on {urls} (Ctrl-C stops it)\n"))?;
+        let (stop, mut stop_at_once) = (Signals::new()?, Signals::new()?);
         tokio::select! {
-            served = serve(listeners, arguments.options, stop.next()) => served,
+            ended = serve_and_log(arguments, stop, logger) => ended,
             () = async { stop_at_once.next().await; stop_at_once.next().await } => {
                 Err(io::Error::new(ErrorKind::Interrupted, "stopped at once by a second signal"))
             }
@@ -85,8 +99,33 @@ fn run(arguments: Arguments) -> io::Result<()> {
     })
 }
 
-/// Binds all addresses, to one port. Of the default two, IPv6 may be missing.
-async fn listen(hosts: &[IpAddr], port: u16) -> io::Result<Vec<TcpListener>> {
+/// Serves until the signal, and then writes the last lines of the log within the stop's deadline.
+async fn serve_and_log(arguments: Arguments, stop: Signals, logger: Logger) -> io::Result<()> {
+    let mut stopped = Instant::now();
+    let ended = listen_and_serve(arguments, stop, &mut stopped).await;
+    logger.end(stopped + STOP_DEADLINE).await;
+    ended
+}
+
+/// Serves until the signal, and notes when it came. Prints the URL only when everything has started.
+async fn listen_and_serve(arguments: Arguments, mut stop: Signals, stopped: &mut Instant) -> io::Result<()> {
+    let Arguments { hosts, port, mut options, .. } = arguments;
+    let limits = &mut options.limits;
+    limits.max_connections = most_connections(limits.max_connections, options.threads)?;
+    let (listeners, urls) = listen(&hosts, port).await?;
+    let mut printed = Ok(());
+    let served = serve(listeners, options, async {
+        printed = print(&format!("switchboard listens on {urls} (Ctrl-C stops it)\n"));
+        if printed.is_ok() {
+            stop.next().await;
+        }
+        *stopped = Instant::now();
+    });
+    served.await.and(printed)
+}
+
+/// Binds all addresses, to one port, and returns their URLs too. Of the default two, IPv6 may be missing.
+async fn listen(hosts: &[IpAddr], port: u16) -> io::Result<(Vec<TcpListener>, String)> {
     if !hosts.is_empty() {
         return bind_all(hosts, port).await;
     }
@@ -95,43 +134,75 @@ async fn listen(hosts: &[IpAddr], port: u16) -> io::Result<Vec<TcpListener>> {
         Err(error) if matches!(error.kind(), ErrorKind::AddrNotAvailable | ErrorKind::Unsupported) => {
             bind_all(&[v4], port).await
         }
-        listeners => listeners,
+        listening => listening,
     }
 }
 
-async fn bind_all(hosts: &[IpAddr], port: u16) -> io::Result<Vec<TcpListener>> {
+/// Binds all addresses, `::` first: if its socket takes IPv4 connections too, no IPv4 address needs a socket, or can have one.
+async fn bind_all(hosts: &[IpAddr], mut port: u16) -> io::Result<(Vec<TcpListener>, String)> {
+    let all = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+    let (first, rest): (Vec<_>, Vec<_>) = hosts.iter().partition(|host| **host == all);
     let mut listeners: Vec<TcpListener> = Vec::new();
-    let mut port = port;
-    for host in hosts {
+    for host in first.iter().chain(&rest) {
         let address = SocketAddr::new(*host, port);
-        let listener = TcpListener::bind(address)
-            .await
-            .map_err(|error| io::Error::new(error.kind(), format!("can't listen on {address}: {error}")))?;
-        port = listener.local_addr()?.port();
-        listeners.push(listener);
+        let covered = host.is_ipv4() && !first.is_empty();
+        match TcpListener::bind(address).await {
+            Ok(listener) => listeners.push(listener),
+            Err(error) if error.kind() == ErrorKind::AddrInUse && covered && all_is_dual().await? => {}
+            Err(error) => return Err(io::Error::new(error.kind(), format!("can't listen on {address}: {error}"))),
+        }
+        port = listeners[0].local_addr()?.port();
     }
-    Ok(listeners)
+    let urls: Vec<_> = hosts.iter().map(|host| format!("http://{}", SocketAddr::new(*host, port))).collect();
+    Ok((listeners, urls.join(" and ")))
 }
 
-/// Ctrl-C, and SIGTERM where it exists.
+/// Whether a socket of `::` takes IPv4 connections too, which is a setting of the system. If so, no IPv4 address can be bound to
+/// its port.
+async fn all_is_dual() -> io::Result<bool> {
+    let all = TcpListener::bind((Ipv6Addr::UNSPECIFIED, 0)).await?;
+    let v4 = TcpListener::bind((Ipv4Addr::UNSPECIFIED, all.local_addr()?.port())).await;
+    Ok(v4.is_err_and(|error| error.kind() == ErrorKind::AddrInUse))
+}
+
+/// Ctrl-C, and where they exist SIGTERM and SIGHUP.
 struct Signals {
     #[cfg(unix)]
     interrupt: tokio::signal::unix::Signal,
     #[cfg(unix)]
     terminate: tokio::signal::unix::Signal,
+    /// None if the program was started with `nohup`.
+    #[cfg(unix)]
+    hangup: Option<tokio::signal::unix::Signal>,
+}
+
+/// Whether SIGHUP is ignored, as in a program that `nohup` starts. Receiving the signal would undo that. Only Linux tells this
+/// without `unsafe`; other systems always receive it.
+#[cfg(unix)]
+fn hangup_is_ignored() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| u64::from_str_radix(line.strip_prefix("SigIgn:")?.trim(), 16).ok());
+    // The lowest bit is signal 1, SIGHUP.
+    ignored.is_some_and(|signals| signals & 1 == 1)
 }
 
 #[cfg(unix)]
 impl Signals {
     fn new() -> io::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
-        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+        let ignored = hangup_is_ignored();
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            hangup: if ignored { None } else { Some(signal(SignalKind::hangup())?) },
+        })
     }
 
     async fn next(&mut self) {
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
+            Some(_) = async { self.hangup.as_mut()?.recv().await } => {}
         }
     }
 }

@@ -16,13 +16,14 @@ pub mod wire;
 
 use crate::client::Client;
 use crate::connection::{self, Upgraded};
-use crate::limits::{ACCEPT_PAUSE, CLOSE_DEADLINE, MAX_HEAD_SIZE, MAX_HEADERS, REQUEST_DEADLINE, STOP_DEADLINE};
+use crate::limits::{ACCEPT_PAUSE, CLOSE_DEADLINE, MAX_HEAD_SIZE, MAX_HEADERS, OUTPUT_DEADLINE, REQUEST_DEADLINE};
+use crate::limits::{STOP_CONNECTIONS_DEADLINE, STOP_DEADLINE};
 use crate::service::HttpService;
 use crate::view::hooks::View;
 use crate::view::{audience, explain};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use log::{debug, warn};
+use log::{Level, warn};
 use shared::{Options, Shared};
 use std::future::{Future, poll_fn};
 use std::io::{self, ErrorKind};
@@ -31,14 +32,15 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 use threads::Threads;
-use throttle::Throttle;
+use throttle::Kind;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Handle;
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use wire::Wire;
 
-/// Serves connections from the listeners until `shutdown`, then closes all of them gracefully.
+/// Serves connections from the listeners until `shutdown`, then closes all of them gracefully. Polls `shutdown` only after
+/// everything has started.
 ///
 /// # Errors
 /// A thread or its runtime can't be started.
@@ -51,39 +53,44 @@ pub async fn serve(
     let view = View::new(audience::start, options.admission.clone());
     let server = Arc::new(Shared::new(&options, view.clone()));
     let terminal = options.explain.then(|| explain::start(&view)).transpose()?;
-    let threads = Threads::start(&server.room, options.threads)?;
+    let threads = Threads::start(&server, options.threads)?;
     let accepting: Vec<_> = listeners
         .into_iter()
         .map(|listener| tokio::spawn(accept(Arc::clone(&server), listener, Arc::clone(&threads.runtimes))))
         .collect();
 
     shutdown.await;
+    let output_deadline = Instant::now() + (STOP_DEADLINE - OUTPUT_DEADLINE);
     for task in accepting {
         task.abort();
         // The listener is closed when its task has ended.
         let _ = task.await;
     }
     server.stop.tell();
-    if timeout(STOP_DEADLINE, server.all_gone()).await.is_err() {
-        warn!("some connections did not close within {} s", STOP_DEADLINE.as_secs());
+    if timeout(STOP_CONNECTIONS_DEADLINE, server.all_gone()).await.is_err() {
+        warn!("some connections did not close in time");
     }
     view.end();
     threads.end();
-    if terminal.is_some_and(|terminal| terminal.join().is_err()) {
-        warn!("the thread of --explain panicked");
+    if let Some(ended) = terminal {
+        match timeout_at(output_deadline, ended).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) => warn!("the thread of --explain panicked"),
+            Err(_) => warn!("the last steps of --explain were left out: nobody read them"),
+        }
     }
+    server.log.report();
     Ok(())
 }
 
 /// Accepts connections, and gives them to the threads in turn.
 async fn accept(server: Arc<Shared>, listener: TcpListener, runtimes: Arc<[Handle]>) {
-    // If accepting fails, it tends to fail many times in a row for the same reason: one log line a second is enough.
-    let faults = Throttle::new(1);
     loop {
         let (socket, address) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
-                faults.log(|| format!("no connection can be accepted: {error}"));
+                let line = || format!("no connection can be accepted: {error}");
+                server.log.log(Level::Warn, Kind::FailedAccept, line);
                 sleep(ACCEPT_PAUSE).await;
                 continue;
             }
@@ -100,20 +107,23 @@ async fn accept(server: Arc<Shared>, listener: TcpListener, runtimes: Arc<[Handl
             runtimes[part].spawn(async move {
                 match TcpStream::from_std(socket) {
                     Ok(socket) => serve_http(socket, service, permit).await,
-                    Err(error) => warn!("{service}: {error}"),
+                    Err(error) => {
+                        let line = || format!("{service}: {error}");
+                        service.server().log.log(Level::Warn, Kind::FailedAccept, line);
+                    }
                 }
             });
         }
     }
 }
 
-/// The part of a connection that is HTTP: up to [`MAX_REQUESTS`](crate::limits::MAX_REQUESTS) requests and their responses.
+/// Serves the HTTP phase of a connection: up to [`MAX_REQUESTS`](crate::limits::MAX_REQUESTS) requests, one after another.
 async fn serve_http(socket: TcpStream, service: HttpService, permit: OwnedSemaphorePermit) {
     let (server, client) = (Arc::clone(service.server()), Arc::clone(service.client()));
     server.view.accepted(&client);
-    // A turn already combines small writes into one, so TCP need not hold them back to do the same.
+    // No Nagle's algorithm: a turn already combines small writes, so TCP need not delay them to do the same.
     if let Err(error) = socket.set_nodelay(true) {
-        debug!("{service}: {error}");
+        server.log.log(Level::Debug, Kind::NoRequest, || format!("{service}: {error}"));
     }
     let wire = Wire::new(socket, Arc::clone(&client), server.view.clone());
     let mut http = http1::Builder::new()
@@ -157,15 +167,16 @@ async fn serve_http(socket: TcpStream, service: HttpService, permit: OwnedSemaph
         }
         (Ok(()), None) => wire.linger(patience).await,
         (Err(error), _) if is_timeout(&error) => {
-            server.faults.log(|| format!("{service}: the client did not take the response in time"));
+            let line = || format!("{service}: the client did not take the response in time");
+            server.log.log(Level::Warn, Kind::FailedRequest, line);
         }
         (Err(error), _) => {
             // Browsers connect in advance and then send nothing.
-            if parts.read_buf.is_empty() {
-                debug!("{service}: {error}");
-            } else {
-                server.faults.log(|| format!("{service}: {error}"));
-            }
+            let (level, kind) = match parts.read_buf.is_empty() {
+                true => (Level::Debug, Kind::NoRequest),
+                false => (Level::Warn, Kind::FailedRequest),
+            };
+            server.log.log(level, kind, || format!("{service}: {error}"));
             wire.linger(patience).await;
         }
     }

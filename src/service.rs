@@ -1,10 +1,10 @@
 //! 2. One request (phase 1): a hand-written hyper service that routes it.
 //!
-//! On the wire: `GET /ws/42 HTTP/1.1`. The path says what the connection is to become (RFC 6455 3 and 4.1, item 2 of
+//! On the wire: `GET /ws/42 HTTP/1.1`. The path says what the connection is to become (RFC 6455 3 and 4.1, item 3 of
 //! the request); the [`handshake`](crate::handshake) decides whether it may.
 //!
 //! `/` is the page, `/ws/{client_id}` and `/echo` begin a WebSocket, and `ROUTES` has the rest. The service remembers
-//! what the connection is to become, and the server asks it once the 101 has been written.
+//! what the connection is to become, and the server asks for it once the response has been written.
 
 use crate::client::Client;
 use crate::connection::Purpose;
@@ -15,6 +15,7 @@ use crate::http::refusal::{Fields, Head, Refusal, Sent};
 use crate::http::responses::{bad_client_id, check_http, healthy, last, lifecycle_off, unavailable};
 use crate::limits::MAX_REQUESTS;
 use crate::server::shared::Shared;
+use crate::server::throttle::Kind;
 use crate::view::events::Events;
 use bytes::Bytes;
 use http_body_util::{Either, Full};
@@ -22,7 +23,7 @@ use hyper::body::{Body, Incoming};
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use hyper::service::Service;
 use hyper::{Request, Response, StatusCode};
-use log::info;
+use log::Level;
 use std::cell::RefCell;
 use std::convert::Infallible;
 use std::fmt::{self, Display, Formatter};
@@ -105,7 +106,7 @@ pub struct HttpService {
     server: Arc<Shared>,
     client: Arc<Client>,
     address: SocketAddr,
-    /// Whether every request is answered with 503, because the server is full.
+    /// Whether the request is answered with 503, because the server is full.
     full: bool,
     /// What the connection is to become after its 101.
     upgrade: RefCell<Option<Purpose>>,
@@ -122,12 +123,12 @@ impl HttpService {
         &self.server
     }
 
-    /// The connection's record.
+    /// What the server knows about the connection.
     pub fn client(&self) -> &Arc<Client> {
         &self.client
     }
 
-    /// What the connection is to become, if its request was answered with a 101.
+    /// Takes what the connection is to become, if its request was answered with a 101. A second call returns `None`.
     pub fn upgrade(&self) -> Option<Purpose> {
         self.upgrade.take()
     }
@@ -148,7 +149,7 @@ impl HttpService {
             Route::Chat(client_id) => {
                 self.client.name_chat(client_id);
                 let accept = accept(head, &self.server.admission)?;
-                // The place is taken before the 101, so a client that has seen its 101 misses no message after it.
+                // The client joins before the 101 is written, so once it has seen the 101, it misses no later message.
                 let member = self.server.room.join(&self.client);
                 Ok(self.switch(Purpose::Chat(member), &accept))
             }
@@ -170,7 +171,7 @@ impl HttpService {
             return Err(lifecycle_off());
         }
         let watch = self.server.view.watch(Some(self.client.number), self.server.room.clients());
-        let watch = watch.ok_or_else(|| unavailable("there are enough viewers"))?;
+        let watch = watch.ok_or_else(|| unavailable("the maximum number of viewers is reached"))?;
         let mut response = Response::new(Either::Right(Events::new(watch)));
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
@@ -187,16 +188,15 @@ impl HttpService {
 
     fn log(&self, head: &Head, answer: &Result<Response<ResponseBody>, Refusal>) {
         let (method, path) = (|| Sent::Method.show(head), || quote(head.uri.path().as_bytes()));
-        match answer {
-            Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
-                info!("{self}: WebSocket {} accepted", path());
-            }
-            Ok(response) => info!("{self}: {} {} {}", method(), path(), response.status()),
-            Err(refusal) => {
-                let line = || format!("{self}: {} {} {}: {}", method(), path(), refusal.status, refusal.fault);
-                self.server.faults.log(line);
-            }
-        }
+        let (level, status) = match answer {
+            Ok(response) => (Level::Info, response.status()),
+            Err(refusal) => (Level::Warn, refusal.status),
+        };
+        self.server.log.log(level, Kind::Answer(status), || match answer {
+            Ok(_) if status == StatusCode::SWITCHING_PROTOCOLS => format!("{self}: WebSocket {} accepted", path()),
+            Ok(_) => format!("{self}: {} {} {status}", method(), path()),
+            Err(refusal) => format!("{self}: {} {} {status}: {}", method(), path(), refusal.fault),
+        });
     }
 }
 

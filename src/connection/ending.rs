@@ -3,7 +3,8 @@
 use crate::client::Client;
 use crate::escape::{count, quote};
 use crate::protocol::Closing;
-use log::{info, warn};
+use crate::server::throttle::{Kind, Throttle};
+use log::Level;
 use std::fmt::{self, Display, Formatter};
 use std::io;
 use std::time::Duration;
@@ -24,11 +25,24 @@ pub enum Ending {
 
 impl Ending {
     /// Logs the end: a warning if the server closed for a fault of the client's.
-    pub fn log(&self, client: &Client, lasted: Duration, messages: u64) {
-        let (number, name, seconds) = (client.number, client.name().unwrap_or_default(), lasted.as_secs_f64());
-        let said = count(messages, "message");
-        let line = format_args!("connection {number}: {name} disconnected: {self}, after {seconds:.1} s and {said}");
-        if self.is_expected() { info!("{line}") } else { warn!("{line}") }
+    pub fn log(&self, log: &Throttle, client: &Client, lasted: Duration, messages: u64) {
+        let level = if self.is_expected() { Level::Info } else { Level::Warn };
+        log.log(level, self.kind(), || {
+            let (number, name, seconds) = (client.number, client.name().unwrap_or_default(), lasted.as_secs_f64());
+            let said = count(messages, "message");
+            format!("connection {number}: {name} disconnected: {self}, after {seconds:.1} s and {said}")
+        });
+    }
+
+    fn kind(&self) -> Kind {
+        match self {
+            // The client chooses its code, so the code makes no kind of its own.
+            Self::Closed(Closing::ByClient(_)) => Kind::ClosedByClient,
+            Self::Closed(Closing::ByServer { failure, .. }) => Kind::ClosedByServer(failure.code.into()),
+            Self::EndOfStream => Kind::EndOfStream,
+            Self::Lost(_) => Kind::Lost,
+            Self::Silence => Kind::Silence,
+        }
     }
 
     /// Whether a connection may end like this without a fault.

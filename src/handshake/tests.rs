@@ -181,7 +181,7 @@ fn spoiled() -> Vec<Spoiled> {
             3,
             426,
             UPGRADE_FIELDS,
-            "fault: this is a WebSocket address, and the request does not ask for an upgrade\n\
+            "fault: this is a WebSocket address, and the request does not ask for an upgrade to websocket\n\
              rule:  RFC 6455 4.2.1, item 3: an Upgrade header field with the value websocket\n\
              sent:  no upgrade",
         ),
@@ -194,7 +194,7 @@ fn spoiled() -> Vec<Spoiled> {
             3,
             426,
             UPGRADE_FIELDS,
-            "fault: this is a WebSocket address, and the request does not ask for an upgrade\n\
+            "fault: this is a WebSocket address, and the request does not ask for an upgrade to websocket\n\
              rule:  RFC 6455 4.2.1, item 3: an Upgrade header field with the value websocket\n\
              sent:  upgrade: notwebsocket, websockets | upgrade: web socket",
         ),
@@ -204,7 +204,7 @@ fn spoiled() -> Vec<Spoiled> {
             4,
             426,
             UPGRADE_FIELDS,
-            "fault: Connection does not name Upgrade, so Upgrade is not meant for this server\n\
+            "fault: the Connection header field does not have the token Upgrade\n\
              rule:  RFC 6455 4.2.1, item 4: a Connection header field with the token Upgrade\n\
              sent:  no connection",
         ),
@@ -214,7 +214,7 @@ fn spoiled() -> Vec<Spoiled> {
             4,
             426,
             UPGRADE_FIELDS,
-            "fault: Connection does not name Upgrade, so Upgrade is not meant for this server\n\
+            "fault: the Connection header field does not have the token Upgrade\n\
              rule:  RFC 6455 4.2.1, item 4: a Connection header field with the token Upgrade\n\
              sent:  connection: notupgrade, keep-alive",
         ),
@@ -326,7 +326,7 @@ fn spoiled() -> Vec<Spoiled> {
             400,
             &[],
             "fault: the request announces a body\n\
-             rule:  RFC 6455 4.1: frames follow the handshake at once, there is no room for a body\n\
+             rule:  RFC 6455 4.1: frames follow the handshake at once: there is no room for a body\n\
              sent:  content-length: 5",
         ),
         (
@@ -339,7 +339,7 @@ fn spoiled() -> Vec<Spoiled> {
             400,
             &[],
             "fault: the request announces a body\n\
-             rule:  RFC 6455 4.1: frames follow the handshake at once, there is no room for a body\n\
+             rule:  RFC 6455 4.1: frames follow the handshake at once: there is no room for a body\n\
              sent:  content-length: 0 | content-length: 5",
         ),
         (
@@ -349,7 +349,7 @@ fn spoiled() -> Vec<Spoiled> {
             400,
             &[],
             "fault: the request announces a body\n\
-             rule:  RFC 6455 4.1: frames follow the handshake at once, there is no room for a body\n\
+             rule:  RFC 6455 4.1: frames follow the handshake at once: there is no room for a body\n\
              sent:  transfer-encoding: chunked",
         ),
         (
@@ -358,8 +358,8 @@ fn spoiled() -> Vec<Spoiled> {
             8,
             403,
             &[],
-            "fault: request from another origin; allow it with `--allow-origin ORIGIN`\n\
-             rule:  RFC 6455 4.2.2, item 4: the server checks that it knows the Origin, see also 10.2\n\
+            "fault: this server does not accept the origin of the request; allow it with `--allow-origin ORIGIN`\n\
+             rule:  RFC 6455 4.2.2, item 4: an Origin that the server accepts, see also 10.2\n\
              sent:  origin: http://evil.example | host: server.example.com",
         ),
     ]

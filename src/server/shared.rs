@@ -50,8 +50,8 @@ pub struct Shared {
     pub view: View,
     /// Whether `GET /lifecycle` is on.
     pub lifecycle: bool,
-    /// The log of clients' faults.
-    pub faults: Throttle,
+    /// The log of what clients do.
+    pub log: Throttle,
     /// The signal that the server is stopping.
     pub stop: StopSignal,
     /// Connections accepted so far; each has its own number.
@@ -73,7 +73,7 @@ impl Shared {
             admission: options.admission.clone(),
             view,
             lifecycle: options.lifecycle,
-            faults: Throttle::default(),
+            log: Throttle::default(),
             stop: StopSignal::default(),
             connections: AtomicU64::new(0),
             max_connections: u32::try_from(max_connections).expect("clamped"),

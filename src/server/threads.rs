@@ -1,7 +1,7 @@
 //! The threads that serve connections: the one that starts the server, and others.
 
+use super::shared::Shared;
 use crate::limits::TICK;
-use crate::room::Room;
 use log::warn;
 use std::io;
 use std::sync::Arc;
@@ -24,22 +24,22 @@ impl Threads {
     ///
     /// # Errors
     /// A thread or its runtime can't be started.
-    pub fn start(room: &Arc<Room>, threads: usize) -> io::Result<Self> {
+    pub fn start(server: &Arc<Shared>, threads: usize) -> io::Result<Self> {
         let mut runtimes = vec![Handle::current()];
         let mut others = Vec::new();
         for part in 1..threads {
             let runtime = RuntimeBuilder::new_current_thread().enable_all().build()?;
             runtimes.push(runtime.handle().clone());
             let (end, ended) = oneshot::channel::<()>();
-            let room = Arc::clone(room);
+            let server = Arc::clone(server);
             let thread = ThreadBuilder::new().name(format!("switchboard-{part}")).spawn(move || {
-                runtime.spawn(serve_part(room, part));
+                runtime.spawn(serve_part(server, part));
                 // An error means that the other end is gone: the thread ends, too.
                 let _ = runtime.block_on(ended);
             })?;
             others.push((end, thread));
         }
-        let turns = tokio::spawn(serve_part(Arc::clone(room), 0));
+        let turns = tokio::spawn(serve_part(Arc::clone(server), 0));
         Ok(Self { runtimes: runtimes.into(), turns, others })
     }
 
@@ -56,15 +56,18 @@ impl Threads {
     }
 }
 
-async fn serve_part(room: Arc<Room>, part: usize) {
-    tokio::join!(room.take_turns(part), tick());
+async fn serve_part(server: Arc<Shared>, part: usize) {
+    tokio::join!(server.room.take_turns(part), tick(&server, part));
 }
 
 /// A clock that always fires before any deadline of a connection. tokio wakes a thread for each timer that becomes the next
-/// one due; with this clock, a connection's timer never does.
-async fn tick() {
+/// one due; with this clock, a connection's timer never does. The first thread's also makes the log report what was left out.
+async fn tick(server: &Shared, part: usize) {
     let mut clock = interval(TICK);
     loop {
         clock.tick().await;
+        if part == 0 {
+            server.log.report();
+        }
     }
 }

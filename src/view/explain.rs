@@ -4,36 +4,46 @@
 //! stalls holds nobody up: the steps that it has no room for are left out, and it says so.
 
 use super::frame::FrameView;
-use super::hooks::{Shown, View};
+use super::hooks::{Shown, View, Watch};
 use super::step::{Drawing, Event, Phase, Step, milliseconds};
 use crate::escape::{count, escape, hex};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
-use std::thread::{Builder, JoinHandle};
+use std::thread::Builder;
 use std::time::Duration;
+use tokio::sync::oneshot;
 
-/// Prints steps until the watch ends.
+/// Prints steps until the watch ends. The receiver then gets its answer; it may never come if nobody reads the terminal.
 ///
 /// # Errors
 /// The thread that prints can't be started.
-pub fn start(view: &View) -> io::Result<JoinHandle<()>> {
+pub fn start(view: &View) -> io::Result<oneshot::Receiver<()>> {
     let watch = view.watch(None, Vec::new());
     let colour = io::stdout().is_terminal()
         && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
         && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
+    let (end, ended) = oneshot::channel();
     Builder::new().name("explain".into()).spawn(move || {
-        let mut terminal = Terminal::new(colour);
-        let Some(mut watch) = watch else { return };
-        while let Some(shown) = watch.shown.blocking_recv() {
-            let text = terminal.draw(&shown);
-            let mut stdout = io::stdout().lock();
-            if stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).is_err() {
-                // The output is closed. Returning ends the watch.
-                return;
-            }
+        if let Some(watch) = watch {
+            print(watch, colour);
         }
-    })
+        // An error means that the server has ended without waiting.
+        let _ = end.send(());
+    })?;
+    Ok(ended)
+}
+
+fn print(mut watch: Watch, colour: bool) {
+    let mut terminal = Terminal::new(colour);
+    while let Some(shown) = watch.shown.blocking_recv() {
+        let text = terminal.draw(&shown);
+        let mut stdout = io::stdout().lock();
+        if stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).is_err() {
+            // The output is closed. Returning ends the watch.
+            return;
+        }
+    }
 }
 
 /// The width of a heading, in columns.

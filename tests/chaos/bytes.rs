@@ -1,7 +1,7 @@
 //! Hostile bytes for the running program: spoiled requests, spoiled frames, and noise.
 //!
 //! The answer is always well-formed and ends, nothing panics, and memory doesn't grow. Inputs that failed before are kept in
-//! `proptest-regressions/` and tried first. `HOSTILE_INPUTS` sets the number of inputs per test.
+//! `tests/proptest-regressions/` and tried first. `HOSTILE_INPUTS` sets the number of inputs per test.
 
 use crate::SWITCHBOARD;
 use proptest::prelude::*;
@@ -78,10 +78,12 @@ fn attack_with_frames(address: SocketAddr, packets: Packets) -> Result<(), TestC
     let mut client = Client::tcp(address);
     client.send(opening_handshake());
     prop_assert!(client.read_head().starts_with("HTTP/1.1 101 "));
-    are_frames_up_to_a_close(&exchange(&mut client, &packets))
+    are_frames_up_to_a_close(&exchange(&mut client, &packets), 7)
 }
 
-fn are_frames_up_to_a_close(mut bytes: &[u8]) -> Result<(), TestCaseError> {
+/// Checks the frames that a client with this id gets when it is alone in the room.
+fn are_frames_up_to_a_close(mut bytes: &[u8], client_id: i64) -> Result<(), TestCaseError> {
+    let says = format!("Client #{client_id} says: ");
     loop {
         let Some((frame, length)) = Frame::parse(bytes) else {
             return Err(TestCaseError::fail(format!("not a frame: {bytes:?}")));
@@ -91,7 +93,7 @@ fn are_frames_up_to_a_close(mut bytes: &[u8]) -> Result<(), TestCaseError> {
         prop_assert_eq!(frame.first & 0xf0, FIN, "not a whole frame without RSV bits: {:?}", frame);
         prop_assert!(!frame.masked, "masked: {:?}", frame);
         match frame.first & 0xf {
-            TEXT => prop_assert!(text(&frame.payload) && frame.payload.starts_with(b"Client #7 says: ")),
+            TEXT => prop_assert!(text(&frame.payload) && frame.payload.starts_with(says.as_bytes())),
             CLOSE => {
                 prop_assert!(frame.payload.len() <= 125 && frame.payload.len() != 1);
                 prop_assert!(text(frame.payload.get(2..).unwrap_or_default()));
@@ -113,7 +115,7 @@ fn attack_with_request(address: SocketAddr, packets: Packets) -> Result<(), Test
         let (head, body) = rest.split_at(end.ok_or_else(|| TestCaseError::fail(format!("no head: {answer:?}")))?);
         let head = str::from_utf8(head).unwrap().to_ascii_lowercase();
         match head.split(' ').nth(1).and_then(|status| status.parse::<u16>().ok()) {
-            Some(101) => return are_frames_up_to_a_close(body),
+            Some(101) => return are_frames_up_to_a_close(body, client_id(&packets.bytes)),
             Some(200 | 400..=431 | 505) => {}
             _ => return Err(TestCaseError::fail(head)),
         }
@@ -126,6 +128,14 @@ fn attack_with_request(address: SocketAddr, packets: Packets) -> Result<(), Test
         rest = after.unwrap_or(body);
     }
     Ok(())
+}
+
+/// The id that an accepted request names. It may be another than 7, because the request is spoiled.
+fn client_id(request: &[u8]) -> i64 {
+    let request = String::from_utf8_lossy(request);
+    let (_, rest) = request.split_once("/ws/").expect("only the chat is accepted");
+    let end = rest.find([' ', '?', '#']).expect("a path ends");
+    rest[..end].parse().expect("an accepted id is an integer")
 }
 
 /// One change to valid bytes.

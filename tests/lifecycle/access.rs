@@ -62,7 +62,7 @@ fn viewer_limit() {
     let request = format!("GET /lifecycle HTTP/1.0\r\nHost: {}\r\n\r\n", server.address);
     let (head, text) = answer(server.address, &request);
     assert!(head.starts_with("HTTP/1.0 503 Service Unavailable\r\n"), "{head}");
-    assert!(text.contains("fault: there are enough viewers\n"), "{text}");
+    assert!(text.contains("fault: the maximum number of viewers is reached\n"), "{text}");
     viewers.pop();
     let start = Instant::now();
     loop {

@@ -1,9 +1,10 @@
 //! The program: its options, its output, and signals.
 
 use crate::SWITCHBOARD;
-use std::net::TcpListener;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use test_client::blocking::Client;
 use test_client::frame::{CLOSE, FIN, close_payload, says};
+use test_client::program::Program;
 use test_client::request::opening;
 use test_client::server::limits::{MAX_PENDING, READ_SIZE};
 
@@ -123,6 +124,92 @@ fn port_in_use() {
     assert_eq!(stderr.lines().count(), 1, "{stderr}");
 }
 
+/// A socket of `::` may or may not take IPv4 as well. Either way, both addresses are listened on.
+#[test]
+fn both_unspecified_addresses_in_any_order() {
+    if TcpListener::bind("[::1]:0").is_err() {
+        // This machine has no IPv6.
+        return;
+    }
+    for hosts in [["0.0.0.0", "::"], ["::", "0.0.0.0"], ["127.0.0.1", "::"]] {
+        let command = &mut SWITCHBOARD.command(&["--host", hosts[0], "--host", hosts[1], "--port", "0"]);
+        let program = Program::spawn(command).unwrap();
+        let port = program.address.port();
+        let [first, second] = hosts.map(|host| SocketAddr::new(host.parse().unwrap(), port));
+        let announcement = format!("switchboard listens on http://{first} and http://{second} (Ctrl-C stops it)");
+        assert_eq!(program.announcement, announcement);
+        let loopback = [IpAddr::from(Ipv4Addr::LOCALHOST), IpAddr::from(Ipv6Addr::LOCALHOST)];
+        let mut clients = loopback.map(|host| Client::open(SocketAddr::new(host, port), "/ws/1"));
+        clients[0].send_text("hi");
+        for client in &mut clients {
+            client.expect(&says(1, "hi"));
+        }
+    }
+}
+
+/// A port that someone else has is no address that `::` covers.
+#[test]
+fn port_in_use_beside_the_unspecified_address() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let (status, stdout, stderr) = SWITCHBOARD.run(&["--host", "::", "--host", "127.0.0.1", "--port", &port]);
+    assert_eq!((status, &*stdout), (Some(1), ""), "{stderr}");
+    assert!(stderr.starts_with("switchboard: can't listen on "), "{stderr}");
+}
+
+#[cfg(target_os = "linux")]
+mod open_files {
+    use super::*;
+    use test_client::program::run;
+
+    #[test]
+    fn too_few_for_any_connection() {
+        let too_few = |most: usize, needed: usize, threads: &str| {
+            let (status, stdout, stderr) = run(&mut SWITCHBOARD
+                .command_with_open_files(most, &["--host", "127.0.0.1", "--port", "0", "--threads", threads]));
+            let line = format!(
+                "switchboard: the limit on open files, {most}, leaves no room for connections: raise it to more than \
+                 {needed} (ulimit -n)\n"
+            );
+            assert_eq!((status, &*stdout, stderr), (Some(1), "", line));
+        };
+        too_few(64, 64, "1");
+        // Nothing announces an address that is never served.
+        too_few(300, 1084, "256");
+    }
+
+    #[test]
+    fn few_are_told_and_hold() {
+        let arguments = ["--host", "127.0.0.1", "--port", "0"];
+        let command = &mut SWITCHBOARD.command_with_open_files(66, &arguments);
+        let program = Program::spawn(command).unwrap();
+        let line = program.log_line("open files");
+        assert_eq!(line, "WARN  the limit on open files, 66, leaves room for 2 connections");
+        let _clients = [1, 2].map(|id| Client::open(program.address, &format!("/ws/{id}")));
+        let mut third = Client::tcp(program.address);
+        third.send(opening(program.address, "/ws/3"));
+        assert!(third.read_head().starts_with("HTTP/1.1 503 "));
+    }
+
+    #[test]
+    fn fewer_than_asked_for_are_told() {
+        let most = 10_000;
+        let arguments = ["--host", "127.0.0.1", "--port", "0", "--max-connections", "20000"];
+        let program = Program::spawn(&mut SWITCHBOARD.command_with_open_files(most, &arguments)).unwrap();
+        let line = program.log_line("open files");
+        assert_eq!(line, "WARN  the limit on open files, 10000, leaves room for 9936 connections, not 20000");
+    }
+
+    /// What each thread opens is not available to connections.
+    #[test]
+    fn threads_have_open_files_too() {
+        let arguments = ["--host", "127.0.0.1", "--port", "0", "--threads", "16"];
+        let program = Program::spawn(&mut SWITCHBOARD.command_with_open_files(126, &arguments)).unwrap();
+        program.log_line("leaves room for 2 connections");
+        assert!(program.open_files() <= 124, "{}", program.open_files());
+    }
+}
+
 #[test]
 fn limits_from_the_command_line() {
     let program = SWITCHBOARD.start(&["--max-message-size", "3", "--threads", "2"]);
@@ -177,14 +264,13 @@ fn control_characters_in_a_path_are_not_logged() {
 mod signals {
     use super::*;
     use std::time::Duration;
-    use test_client::program::Program;
 
     /// Three seconds, plus a margin for a busy machine.
     const IN_TIME: Duration = Duration::from_millis(3500);
 
     #[test]
-    fn interrupt_and_terminate_end_in_order() {
-        for signal in [Program::interrupt, Program::terminate] {
+    fn interrupt_terminate_and_hangup_end_in_order() {
+        for signal in [Program::interrupt, Program::terminate, Program::hang_up] {
             let mut program = SWITCHBOARD.start(&[]);
             let mut clients = [1, 2].map(|id| Client::open(program.address, &format!("/ws/{id}")));
             signal(&program);
@@ -201,6 +287,21 @@ mod signals {
                 assert!(line.starts_with("INFO "), "{line}");
             }
         }
+    }
+
+    /// `nohup` starts a program that ignores SIGHUP.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn hangup_that_is_ignored_stays_ignored() {
+        let command = &mut SWITCHBOARD.command_without_hangup(&["--host", "127.0.0.1", "--port", "0"]);
+        let mut program = Program::spawn(command).unwrap();
+        program.hang_up();
+        let mut client = Client::open(program.address, "/ws/1");
+        client.send_text("hi");
+        client.expect(&says(1, "hi"));
+        drop(client);
+        program.terminate();
+        assert_eq!(program.wait(IN_TIME).0.code(), Some(0));
     }
 
     #[test]

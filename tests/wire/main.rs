@@ -10,6 +10,7 @@ mod chat;
 mod command_line;
 mod ends;
 mod keep_alive;
+mod log;
 mod page;
 
 use test_client::program::Executable;

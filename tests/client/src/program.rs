@@ -30,11 +30,27 @@ impl<P: AsRef<OsStr>> Executable<P> {
     /// Runs the program until it ends by itself. Returns its exit status, standard output and standard error.
     #[track_caller]
     pub fn run(&self, arguments: &[&str]) -> (Option<i32>, String, String) {
-        let mut child = self.command(arguments).spawn().expect("the program starts");
-        wait(&mut child, DEADLINE);
-        let Output { status, stdout, stderr } = child.wait_with_output().expect("the program's output");
-        let text = |bytes| String::from_utf8(bytes).expect("output in UTF-8");
-        (status.code(), text(stdout), text(stderr))
+        run(&mut self.command(arguments))
+    }
+
+    /// A command that isn't running yet, for a program that may have this number of files open.
+    #[cfg(unix)]
+    pub fn command_with_open_files(&self, most: usize, arguments: &[&str]) -> Command {
+        self.command_after(&format!("ulimit -n {most}"), arguments)
+    }
+
+    /// A command that isn't running yet, for a program that ignores SIGHUP, as under `nohup`.
+    #[cfg(unix)]
+    pub fn command_without_hangup(&self, arguments: &[&str]) -> Command {
+        self.command_after("trap '' HUP", arguments)
+    }
+
+    /// A command that a shell begins with a step of its own.
+    #[cfg(unix)]
+    fn command_after(&self, step: &str, arguments: &[&str]) -> Command {
+        let mut command = Executable("/bin/sh").command(&["-c", &format!("{step} && exec \"$0\" \"$@\"")]);
+        command.arg(self.0.as_ref()).args(arguments);
+        command
     }
 
     /// Starts the program on a free port of 127.0.0.1.
@@ -43,6 +59,17 @@ impl<P: AsRef<OsStr>> Executable<P> {
         let arguments = [&["--host", "127.0.0.1", "--port", "0"], arguments].concat();
         Program::spawn(&mut self.command(&arguments)).expect("the program starts")
     }
+}
+
+/// Runs a command until it ends by itself. Returns its exit status, standard output and standard error.
+#[track_caller]
+pub fn run(command: &mut Command) -> (Option<i32>, String, String) {
+    let mut child = Unstarted(Some(command.spawn().expect("the program starts")));
+    wait(child.0.as_mut().expect("it has just been put in"), DEADLINE);
+    let child = child.0.take().expect("it is taken only here");
+    let Output { status, stdout, stderr } = child.wait_with_output().expect("the program's output");
+    let text = |bytes| String::from_utf8(bytes).expect("output in UTF-8");
+    (status.code(), text(stdout), text(stderr))
 }
 
 /// The program while it serves. Dropping it kills it.
@@ -146,6 +173,12 @@ impl Program {
     #[cfg(unix)]
     pub fn terminate(&self) {
         self.signal(rustix::process::Signal::TERM);
+    }
+
+    /// Sends SIGHUP.
+    #[cfg(unix)]
+    pub fn hang_up(&self) {
+        self.signal(rustix::process::Signal::HUP);
     }
 
     #[cfg(unix)]

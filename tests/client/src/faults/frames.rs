@@ -36,8 +36,12 @@ fn headers() -> Vec<Fault> {
         fault("RSV1", || from_client(FIN | RSV1 | TEXT, b"x"), "Close 1002 \"*RSV1*\", end of stream"),
         fault("opcode 3", || from_client(FIN | 3, b"x"), "Close 1002 \"*opcodes*\", end of stream"),
         fault("opcode 11", || from_client(FIN | 11, b"x"), "Close 1002 \"*opcodes*\", end of stream"),
-        fault("a length in 2 bytes that fits one", || with_length(&[254, 0, 1]), LENGTH_FORM),
-        fault("a length in 8 bytes that fits 2", || with_length(&[255, 0, 0, 0, 0, 0, 0, 0xff, 0xff]), LENGTH_FORM),
+        fault("a 2-byte length that fits in 1 byte", || with_length(&[254, 0, 1]), LENGTH_FORM),
+        fault(
+            "an 8-byte length that fits in 2 bytes",
+            || with_length(&[255, 0, 0, 0, 0, 0, 0, 0xff, 0xff]),
+            LENGTH_FORM,
+        ),
         fault("a length with its top bit set", || with_length(&[255, 0x80, 0, 0, 0, 0, 0, 0, 1]), LENGTH_FORM),
         fault("a fragmented Ping", || from_client(PING, b"x"), "Close 1002 \"*fragmented*\", end of stream"),
         fault(
@@ -73,7 +77,7 @@ fn messages() -> Vec<Fault> {
             NOT_UTF8,
         ),
         fault(
-            "a character cut in two by fragments",
+            "a character split across fragments",
             || [from_client(TEXT, b"\xc3"), from_client(FIN | CONTINUATION, b"\xa9")].concat(),
             "message \"é\", Close 1000, end of stream",
         ),
@@ -82,10 +86,10 @@ fn messages() -> Vec<Fault> {
             || text(&"x".repeat(MAX_MESSAGE_SIZE)),
             "message of … bytes, Close 1000, end of stream",
         ),
-        fault("a message too large by a byte", || text(&"x".repeat(MAX_MESSAGE_SIZE + 1)), TOO_LARGE),
-        fault("a claim of 2^62 bytes", || client_header(FIN | BINARY, 1 << 62), TOO_LARGE),
+        fault("a message one byte too large", || text(&"x".repeat(MAX_MESSAGE_SIZE + 1)), TOO_LARGE),
+        fault("a frame length of 2^62 bytes", || client_header(FIN | BINARY, 1 << 62), TOO_LARGE),
         fault(
-            "fragments too large together",
+            "fragments that are too large in total",
             || {
                 let half = vec![b'x'; MAX_MESSAGE_SIZE / 2];
                 [from_client(TEXT, &half), from_client(CONTINUATION, &half), from_client(CONTINUATION, b"x")].concat()
@@ -93,7 +97,7 @@ fn messages() -> Vec<Fault> {
             TOO_LARGE,
         ),
         fault(
-            "empty fragments without end",
+            "50,000 empty fragments",
             || [from_client(TEXT, b""), from_client(CONTINUATION, b"").repeat(50_000)].concat(),
             NOT_FINISHED,
         ),

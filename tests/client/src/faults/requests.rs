@@ -17,7 +17,7 @@ pub fn faults() -> Vec<Fault> {
     vec![
         fault("POST", |r| r.method("POST"), "405 (Allow: GET), end of stream"),
         fault("no Upgrade", |r| r.without("Upgrade").without("Connection"), "426 (Upgrade: websocket), end of stream"),
-        fault("Upgrade to something else", |r| r.with("Upgrade", "h2c"), "426 (Upgrade: websocket), end of stream"),
+        fault("Upgrade: h2c", |r| r.with("Upgrade", "h2c"), "426 (Upgrade: websocket), end of stream"),
         fault(
             "Connection: notupgrade",
             |r| r.with("Connection", "notupgrade"),
@@ -47,19 +47,19 @@ pub fn faults() -> Vec<Fault> {
         fault("no Host", |r| r.without("Host"), REFUSED),
         fault("a foreign Host", |r| r.with("Host", "evil.example"), "421, end of stream"),
         fault("two Hosts", |r| r.and("Host", "localhost"), REFUSED),
-        fault("a Host that is no host", |r| r.with("Host", "evil example.localhost"), REFUSED),
+        fault("a Host with a space", |r| r.with("Host", "evil example.localhost"), REFUSED),
         fault("a Host with port 99999", |r| r.with("Host", "localhost:99999"), REFUSED),
         fault("a Host without a name", |r| r.with("Host", ":8000"), REFUSED),
         fault("an absolute target", |r| absolute(r, "localhost").with("Host", "evil.example"), ACCEPTED),
-        fault("an absolute target at a foreign host", |r| absolute(r, "evil.example"), "421, end of stream"),
+        fault("an absolute target with a foreign host", |r| absolute(r, "evil.example"), "421, end of stream"),
         fault("a foreign Origin", |r| r.and("Origin", "https://evil.example"), "403, end of stream"),
         fault("Origin: null", |r| r.and("Origin", "null"), "403, end of stream"),
         fault("/ws/abc", |r| with_id(r, "abc"), REFUSED),
         fault("/ws/", |r| with_id(r, ""), REFUSED),
         fault("an id of 20 digits", |r| with_id(r, "99999999999999999999"), REFUSED),
         fault("an unknown path", |r| r.path("/nowhere"), "404, end of stream"),
-        fault("100 headers", |r| (0..100).fold(r, |r, n| r.and(&format!("X-{n}"), "x")), "431, end of stream"),
-        fault("a header of 20,000 bytes", |r| r.and("X", &"x".repeat(20_000)), "431, end of stream"),
+        fault("100 header fields", |r| (0..100).fold(r, |r, n| r.and(&format!("X-{n}"), "x")), "431, end of stream"),
+        fault("a header field of 20,000 bytes", |r| r.and("X", &"x".repeat(20_000)), "431, end of stream"),
         fault("a URI of 70,000 bytes", |r| r.path(&format!("/{}", "x".repeat(70_000))), "431, end of stream"),
         fault("a body on the upgrade", |r| r.and("Content-Length", "5").rest(b"hello"), REFUSED),
         fault(
@@ -67,20 +67,20 @@ pub fn faults() -> Vec<Fault> {
             |r| r.and("Transfer-Encoding", "chunked").rest(b"5\r\nhello\r\n0\r\n\r\n"),
             REFUSED,
         ),
-        fault("a POST whose body never comes", |r| page(r).method("POST").and("Content-Length", "100"), READ_ONLY),
-        fault("a GET whose body never comes", |r| page(r).and("Content-Length", "100"), "200, end of stream"),
+        fault("a POST whose body never arrives", |r| page(r).method("POST").and("Content-Length", "100"), READ_ONLY),
+        fault("a GET whose body never arrives", |r| page(r).and("Content-Length", "100"), "200, end of stream"),
         fault(
             "a POST that waits for 100 Continue",
             |r| page(r).method("POST").and("Content-Length", "100").and("Expect", "100-continue"),
             READ_ONLY,
         ),
         fault(
-            "a frame in the handshake's packet",
+            "a frame in the request's packet",
             |r| r.rest(&text("early")),
             "101, message \"early\", Close 1000, end of stream",
         ),
         bytes("garbage", || b"\x00\xff garbage \r\n\r\n".to_vec(), REFUSED),
-        bytes("a TLS hello", tls_hello, REFUSED),
+        bytes("a TLS ClientHello", tls_hello, REFUSED),
     ]
 }
 

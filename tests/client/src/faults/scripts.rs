@@ -45,7 +45,7 @@ pub fn faults() -> Vec<Fault> {
             Box::pin(fall_silent(target, id, patience, HALF_A_REQUEST))
         })
         .takes(Takes::Time(REQUEST_DEADLINE)),
-        script("a connection that says nothing", "end of stream", |target, id, patience| {
+        script("a connection without a request", "end of stream", |target, id, patience| {
             Box::pin(fall_silent(target, id, patience, b""))
         })
         .takes(Takes::Time(REQUEST_DEADLINE)),
@@ -58,7 +58,7 @@ pub fn faults() -> Vec<Fault> {
             "404, 101, Close 1000, end of stream",
             |target, id, patience| Box::pin(upgrade_later(target, id, patience)),
         ),
-        script("a reset instead of waiting for the 101", NO_ANSWER, |target, id, patience| {
+        script("a reset before the 101", NO_ANSWER, |target, id, patience| {
             Box::pin(reset_before_101(target, id, patience))
         }),
         script("an end of stream right after the request", END_AFTER_REQUEST, |target, id, patience| {
@@ -83,11 +83,11 @@ pub fn faults() -> Vec<Fault> {
             Box::pin(ignore_close(target, id, patience))
         })
         .takes(Takes::Time(CLOSE_DEADLINE)),
-        script("100,000 Pings, and no Pong read", PONGS_LATE, |target, id, patience| {
+        script("100,000 Pings whose Pongs are read late", PONGS_LATE, |target, id, patience| {
             Box::pin(leave_pongs(target, id, patience))
         })
         .floods(),
-        script("a client that does not read the others", TOO_SLOW, |target, id, patience| {
+        script("a client that does not read during a flood", TOO_SLOW, |target, id, patience| {
             Box::pin(read_late(target, id, patience))
         })
         .floods(),
@@ -95,11 +95,11 @@ pub fn faults() -> Vec<Fault> {
             Box::pin(flood_unread(target, id, patience))
         })
         .floods(),
-        script("a crowd that does not read", "all are cut off", |target, id, patience| {
+        script("many clients that do not read during a flood", "all are cut off", |target, id, patience| {
             Box::pin(crowd(target, id, patience))
         })
         .floods(),
-        script("silence, and no answer to a Ping", "Ping, end of stream", |target, id, patience| {
+        script("no answer to a Ping", "Ping, end of stream", |target, id, patience| {
             Box::pin(ignore_ping(target, id, patience))
         })
         .takes(Takes::PingIntervals(2)),

@@ -1,0 +1,217 @@
+//! The log: what is bounded, and what is told of the rest. A terminal that nobody reads holds nobody up.
+
+use crate::SWITCHBOARD;
+use std::time::{Duration, Instant};
+use test_client::blocking::Client;
+use test_client::program::Program;
+use test_client::server::limits::{LOG_LINES_PER_SECOND, TICK};
+
+/// Sends a request, and reads the response to its end.
+fn request(program: &Program, request: &str) {
+    let mut client = Client::tcp(program.address);
+    client.send(format!("{request}Host: {}\r\nConnection: close\r\n\r\n", program.address));
+    client.read_to_end();
+}
+
+#[test]
+fn each_kind_of_line_has_its_own_bound() {
+    let program = SWITCHBOARD.start(&[]);
+    for _ in 0..200 {
+        request(&program, "GET /nothing HTTP/1.1\r\n");
+    }
+    request(&program, "POST / HTTP/1.1\r\nContent-Length: 0\r\n");
+    program.log_line(": POST / 405 ");
+}
+
+/// How many lines of each kind are shown and left out, until there are `all` of both.
+#[track_caller]
+fn lines(program: &Program, shown: &str, left_out: &str, all: u32) -> u32 {
+    let (mut seen, mut missed) = (0, 0);
+    while seen + missed < all {
+        let line = program.log_line("");
+        if line.contains(shown) {
+            seen += 1;
+        } else if let Some((_, rest)) = line.split_once("left out ") {
+            let (count, kind) = rest.split_once(" lines: ").unwrap();
+            missed += if kind == left_out { count.parse::<u32>().unwrap() } else { 0 };
+        }
+    }
+    assert_eq!(seen + missed, all);
+    seen
+}
+
+/// No line comes after them, so the count of what was left out comes by itself.
+#[test]
+fn lines_left_out_are_counted_within_a_second() {
+    const REQUESTS: u32 = 200;
+    for (head, shown, left_out) in [
+        ("GET / HTTP/1.1\r\n", ": GET / 200 OK", "requests answered with 200 OK"),
+        ("GET /nothing HTTP/1.1\r\n", ": GET /nothing 404", "requests answered with 404 Not Found"),
+        ("GET /echo HTTP/1.1\r\n", ": GET /echo 426", "requests answered with 426 Upgrade Required"),
+    ] {
+        let program = SWITCHBOARD.start(&[]);
+        let begun = Instant::now();
+        for _ in 0..REQUESTS {
+            request(&program, head);
+        }
+        let seconds = u32::try_from(begun.elapsed().as_secs()).unwrap() + 2;
+        let ended = Instant::now();
+        let seen = lines(&program, shown, left_out, REQUESTS);
+        assert!(seen <= seconds * LOG_LINES_PER_SECOND, "{seen} lines in {seconds} seconds");
+        assert!(ended.elapsed() < TICK + Duration::from_secs(1), "{:?}", ended.elapsed());
+    }
+}
+
+#[test]
+fn endings_are_bounded_too() {
+    const CONNECTIONS: u32 = 200;
+    let program = SWITCHBOARD.start(&[]);
+    let begun = Instant::now();
+    for _ in 0..CONNECTIONS {
+        Client::open(program.address, "/ws/1").end();
+    }
+    let seen = lines(&program, ": end of stream without", "ends of stream without a Close frame", CONNECTIONS);
+    let seconds = u32::try_from(begun.elapsed().as_secs()).unwrap() + 2;
+    assert!(seen <= seconds * LOG_LINES_PER_SECOND, "{seen} lines in {seconds} seconds");
+}
+
+#[cfg(unix)]
+mod unread {
+    use super::*;
+    use std::io::{BufRead, BufReader, Write};
+    use std::os::fd::OwnedFd;
+    use std::os::unix::net::UnixStream;
+    use std::process::Stdio;
+    use test_client::DEADLINE;
+    use test_client::frame::{CLOSE, FIN, close_payload, says};
+
+    /// Three seconds, plus a margin for a busy machine.
+    const IN_TIME: Duration = Duration::from_millis(3500);
+
+    /// The program, with a standard error that takes nothing, and the end that would have to be read.
+    fn with_full_stderr(arguments: &[&str]) -> (Program, UnixStream) {
+        let (mut full, unread) = UnixStream::pair().unwrap();
+        full.set_nonblocking(true).unwrap();
+        for filler in [[b'.'; 1000].as_slice(), b"."] {
+            while full.write(filler).is_ok() {}
+        }
+        full.set_nonblocking(false).unwrap();
+        let arguments = [&["--host", "127.0.0.1", "--port", "0"], arguments].concat();
+        let mut command = SWITCHBOARD.command(&arguments);
+        let program = Program::spawn(command.stderr(Stdio::from(OwnedFd::from(full)))).unwrap();
+        (program, unread)
+    }
+
+    /// The program, with more steps to show than a pipe takes, and nobody who reads them. Its client is still connected.
+    fn with_full_stdout() -> (Program, Client) {
+        let program = SWITCHBOARD.start(&["--explain"]);
+        let mut client = Client::open(program.address, "/ws/1");
+        for _ in 0..500 {
+            client.send_text("hi");
+            client.expect(&says(1, "hi"));
+        }
+        (program, client)
+    }
+
+    #[test]
+    fn log_does_not_stop_the_chat_nor_the_end() {
+        let (mut program, _unread) = with_full_stderr(&[]);
+        let mut clients = [1, 2].map(|id| Client::open(program.address, &format!("/ws/{id}")));
+        clients[0].send_text("hi");
+        for client in &mut clients {
+            client.expect(&says(1, "hi"));
+        }
+        program.terminate();
+        assert_eq!(program.wait(IN_TIME).0.code(), Some(0));
+    }
+
+    #[test]
+    fn log_is_complete_when_it_is_read_late() {
+        let (mut program, mut unread) = with_full_stderr(&[]);
+        for id in 0..10 {
+            drop(Client::open(program.address, &format!("/ws/{id}")));
+        }
+        unread.set_read_timeout(Some(DEADLINE)).unwrap();
+        let mut log = BufReader::new(&mut unread).lines().map(Result::unwrap);
+        for id in 0..10 {
+            let accepted = log.find(|line| line.contains(" accepted")).unwrap();
+            assert!(accepted.ends_with(&format!(": WebSocket /ws/{id} accepted")), "{accepted}");
+        }
+        program.terminate();
+        assert_eq!(program.wait(IN_TIME).0.code(), Some(0));
+    }
+
+    /// A client that stays would delay the end.
+    fn second_signal_ends_at_once(mut program: Program) {
+        let _stays = Client::open(program.address, "/ws/2");
+        program.terminate();
+        // The same signal could arrive as one.
+        program.interrupt();
+        assert_eq!(program.wait(Duration::from_millis(1500)).0.code(), Some(1));
+    }
+
+    #[test]
+    fn second_signal_with_a_log() {
+        let (program, _unread) = with_full_stderr(&[]);
+        second_signal_ends_at_once(program);
+    }
+
+    #[test]
+    fn second_signal_with_explain() {
+        second_signal_ends_at_once(with_full_stdout().0);
+    }
+
+    /// All connections have ended then, and the last steps are waited for.
+    #[test]
+    fn second_signal_with_explain_alone() {
+        let (mut program, mut client) = with_full_stdout();
+        program.terminate();
+        client.expect_close_about(1001, "going away");
+        client.send_frame(FIN | CLOSE, &close_payload(1001, ""));
+        client.expect_end();
+        drop(client);
+        program.log_line("Client #1 disconnected");
+        program.interrupt();
+        assert_eq!(program.wait(Duration::from_millis(1500)).0.code(), Some(1));
+    }
+
+    #[test]
+    fn explain_does_not_stop_the_end() {
+        let (mut program, client) = with_full_stdout();
+        drop(client);
+        program.terminate();
+        assert_eq!(program.wait(IN_TIME).0.code(), Some(0));
+    }
+
+    #[test]
+    fn both_do_not_stop_the_end() {
+        let (mut program, _unread) = with_full_stderr(&["--explain"]);
+        let _stays = Client::open(program.address, "/ws/2");
+        program.terminate();
+        assert_eq!(program.wait(IN_TIME).0.code(), Some(0));
+    }
+
+    /// The log of a program that ends at once is written before it ends.
+    #[test]
+    fn last_lines_are_written() {
+        let mut program = SWITCHBOARD.start(&[]);
+        drop(Client::open(program.address, "/ws/2"));
+        let stays = Client::open(program.address, "/ws/3");
+        program.terminate();
+        assert_eq!(program.wait(IN_TIME).0.code(), Some(0));
+        let log = program.rest_of_log();
+        for id in [2, 3] {
+            assert!(log.iter().any(|line| line.contains(&format!("Client #{id} disconnected"))), "{log:#?}");
+        }
+        drop(stays);
+    }
+
+    #[test]
+    fn closed_log_does_not_stop_the_chat() {
+        let (program, unread) = with_full_stderr(&[]);
+        drop(unread);
+        let mut client = Client::open(program.address, "/ws/2");
+        client.send_text("hi");
+        client.expect(&says(2, "hi"));
+    }
+}
