@@ -134,27 +134,7 @@ async fn serve_http(socket: TcpStream, service: HttpService, permit: OwnedSemaph
         .max_headers(MAX_HEADERS)
         .max_header_size(MAX_HEAD_SIZE)
         .serve_connection(TokioIo::new(wire), service);
-    let mut stopping = pin!(server.stop.told());
-    let mut told = server.stop.is_told();
-    let mut patience = CLOSE_DEADLINE;
-    let exchange = loop {
-        if told {
-            // Wait for a response, but not for an idle client or the rest of a request.
-            Pin::new(&mut http).graceful_shutdown();
-            let mut ended = poll_fn(|context| Poll::Ready(http.poll_without_shutdown(context))).await;
-            if client.requests() == 0 {
-                ended = Poll::Ready(Ok(()));
-            }
-            if let Poll::Ready(exchange) = ended {
-                patience = Duration::ZERO;
-                break exchange;
-            }
-        }
-        tokio::select! {
-            exchange = poll_fn(|context| http.poll_without_shutdown(context)) => break exchange,
-            () = &mut stopping, if !told => told = true,
-        }
-    };
+    let (exchange, patience) = exchange(&mut http, &server, &client).await;
     let parts = http.into_parts();
     let (wire, service) = (parts.io.into_inner(), parts.service);
     match (exchange, service.upgrade()) {
@@ -181,6 +161,33 @@ async fn serve_http(socket: TcpStream, service: HttpService, permit: OwnedSemaph
         }
     }
     server.view.ended(&client, None);
+}
+
+/// Lets hyper serve requests until the last one is answered. A stop waits for a response that has begun, but neither for an
+/// idle client nor for the rest of a request. Returns the result, and how long the client has for its close of TCP.
+async fn exchange(
+    http: &mut http1::Connection<TokioIo<Wire>, HttpService>,
+    server: &Shared,
+    client: &Client,
+) -> (hyper::Result<()>, Duration) {
+    let mut stopping = pin!(server.stop.told());
+    let mut told = server.stop.is_told();
+    loop {
+        if told {
+            Pin::new(&mut *http).graceful_shutdown();
+            let ended = poll_fn(|context| Poll::Ready(http.poll_without_shutdown(context))).await;
+            match ended {
+                // hyper ends an idle connection, but waits for a first request.
+                Poll::Pending if client.requests() == 0 => return (Ok(()), Duration::ZERO),
+                Poll::Pending => {}
+                Poll::Ready(ended) => return (ended, Duration::ZERO),
+            }
+        }
+        tokio::select! {
+            ended = poll_fn(|context| http.poll_without_shutdown(context)) => return (ended, CLOSE_DEADLINE),
+            () = &mut stopping, if !told => told = true,
+        }
+    }
 }
 
 /// Whether the socket gave up on a client that takes nothing, see [`Wire`].
