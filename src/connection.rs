@@ -19,6 +19,7 @@ use crate::protocol::{Incoming, Protocol};
 use crate::room::member::{Cut, Member};
 use crate::server::shared::Shared;
 use crate::view::hooks::{Life, Start};
+use bytes::Bytes;
 use ending::Ending;
 use farewell::poll_write_all;
 use std::cell::RefCell;
@@ -48,12 +49,12 @@ pub enum Purpose {
 /// A connection that has just been upgraded.
 #[derive(Debug)]
 pub struct Upgraded {
-    /// The record of the connection.
+    /// What the server knows of it.
     pub client: Arc<Client>,
     /// The socket, out of hyper.
     pub socket: TcpStream,
-    /// Bytes that arrived after the request in the same packets.
-    pub early: Vec<u8>,
+    /// Bytes that hyper has read beyond the request.
+    pub early: Bytes,
     /// The endpoint.
     pub purpose: Purpose,
 }
@@ -74,10 +75,10 @@ struct Connection {
     reader: OwnedReadHalf,
     seat: Seat,
     protocol: Protocol,
-    /// Frames for this client alone: Pong, Close, echoes.
+    /// For this client alone: control frames and echoes.
     own: Output,
     messages: u64,
-    /// Bytes read after the handshake.
+    /// Bytes read before the closing handshake.
     bytes_in: u64,
 }
 
@@ -268,7 +269,7 @@ impl Connection {
         }
         let reachable = matches!(end, None | Some(Ending::EndOfStream));
         if reachable && timeout(CLOSE_DEADLINE, self.farewell()).await.is_err() {
-            // Dropping the socket discards unsent data.
+            // Time is up: the drop below closes TCP.
             self.server.view.shutdown(&self.client);
         }
         // Unless it has already left.

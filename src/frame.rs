@@ -13,8 +13,8 @@
 //! ```
 //!
 //! [`Frames`] walks over the bytes of one client. It reads only the headers, and the code of a Close frame. It stops at
-//! a header that breaks a rule, before the payload has arrived and before anything is allocated for it. tungstenite
-//! unmasks, joins fragments and checks UTF-8, see [`protocol`](crate::protocol).
+//! a header that breaks a rule, before the payload has arrived and before anything is allocated for it. The
+//! [`protocol`](crate::protocol) unmasks, joins fragments and checks UTF-8.
 
 mod failure;
 pub mod header_reader;
@@ -107,7 +107,7 @@ struct ClosePayload {
 /// Where [`Frames::advance`] stopped.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Reached {
-    /// The end of the input: all of it belongs to valid frames.
+    /// The end of the input, without a fault so far.
     End,
     /// The end of a Close frame. The bytes after it are to be discarded (RFC 6455 1.4).
     Close,

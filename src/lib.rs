@@ -16,7 +16,7 @@
 //! not a measurement. Reading only the comment at the top of each file takes about ten minutes.
 //!
 //! A first reading can skip the rest. The details of a file are in the folder of the same name. [`client`] holds what the
-//! server knows about one connection, [`limits`] has every limit with its reason, and [`escape`] makes text from clients
+//! server knows about one connection, [`limits`] has the server's limits, and [`escape`] makes text from clients
 //! safe for a terminal. [`view`] shows each step as it happens. The main path starts the view, calls its
 //! [hooks](view::hooks), and serves its events.
 //!
@@ -28,7 +28,7 @@
 //! - **batch**: the pending bytes of the room's stream that one turn writes to the members
 //! - **broadcast**: to append frames to the room's stream, for all members
 //! - **join**: to take a place in the room, before the 101 is written
-//! - **log**: the last bytes of the room's stream, kept for members that are behind
+//! - **log**, of the room: the last bytes of its stream, kept for members that are behind
 //! - **member**: a connection that has joined
 //! - **part**: the members whose connections one thread serves
 //! - **place**: the position, in the room's stream, of the next byte that a member gets

@@ -1,4 +1,4 @@
-//! The server's limits, with units and reasons. [`per_second`] counts events against a limit.
+//! The server's limits, with their units. [`per_second`] counts events against a limit.
 //!
 //! Those in [`Limits`] are options of the command line. To add one: a field, its default, a row in [`Limits::OPTIONS`], and the
 //! help block of the README, which `cargo test` compares.
@@ -106,7 +106,7 @@ const fn smallest_backlog(max_message_size: usize) -> u64 {
     (MAX_PENDING + READ_SIZE * MOST_GROWTH + BROADCAST_OVERHEAD) as u64 + max_message_size as u64
 }
 
-/// A `--max-backlog` that one message may exceed.
+/// A `--max-backlog` that one batch may exceed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BacklogTooSmall {
     max_message_size: usize,
@@ -152,7 +152,7 @@ pub const LARGEST_MESSAGE: u64 = 1 << 30;
 /// because empty fragments have no payload to limit.
 pub const UNFINISHED_MESSAGE_FACTOR: u64 = 4;
 
-/// The time to receive one message, whatever its size.
+/// The least time that a client has for one message.
 pub const UNFINISHED_MESSAGE_AGE: Duration = Duration::from_secs(30);
 
 /// Bytes of an unfinished message that put its deadline off by a second: a large message may come over a slow line.
@@ -181,7 +181,7 @@ pub const CLOSE_DEADLINE: Duration = Duration::from_secs(2);
 /// How long a stop may take, output included.
 pub const STOP_DEADLINE: Duration = Duration::from_secs(3);
 
-/// The part of the stop's deadline that is kept for the last steps of `--explain`, and again for the last lines of the log.
+/// How long a stop keeps for the last steps of `--explain`, and then as long for the last lines of the log.
 pub const OUTPUT_DEADLINE: Duration = Duration::from_millis(250);
 
 /// How long all connections together may take to close, before the output's share of the stop's deadline.
@@ -190,7 +190,7 @@ pub const STOP_CONNECTIONS_DEADLINE: Duration = STOP_DEADLINE.saturating_sub(OUT
 /// Bytes read from a socket at a time. All connections of a thread share one buffer of this size.
 pub const READ_SIZE: usize = 64 * 1024;
 
-/// Frames for one client alone, in bytes, above which the server stops reading from it: it doesn't read its replies.
+/// Bytes of frames for one client alone above which the server stops reading from it: that client isn't reading.
 pub const MAX_OWN_OUTPUT: usize = 64 * 1024;
 
 /// Pending bytes of the room that trigger a turn at once. This limits the memory of a turn.
@@ -199,7 +199,7 @@ pub const MAX_PENDING: usize = 1024 * 1024;
 /// The bytes that a broadcast adds to a message: a server's frame header, and `Client #N says: ` with the longest N.
 pub const BROADCAST_OVERHEAD: usize = 10 + "Client #-9223372036854775808 says: ".len();
 
-/// Limit on the growth of input that is broadcast. An empty message grows most: from 6 bytes to 2 and the longest prefix.
+/// Limit on the growth of input that is broadcast. An empty message grows most: from 6 bytes to 37.
 pub const MOST_GROWTH: usize = 7;
 
 /// The pause after a failed accept, for example when file descriptors run out.
@@ -220,10 +220,10 @@ pub const FULL_ANSWERS: usize = 16;
 /// The value of `Retry-After` in a 503, in seconds.
 pub const RETRY_AFTER: &str = "5";
 
-/// Open files that are not connections: standard streams, listeners, the event queue of the first thread, signals.
+/// Open files besides `max_connections`: [`FULL_ANSWERS`], standard streams, listeners, an event queue, signals.
 pub const OTHER_OPEN_FILES: usize = 64;
 
-/// Open files of each further thread: its event queue, twice, what wakes it, and signals.
+/// Open files per further thread: event queue (2), what wakes it (1), signals (1).
 pub const OPEN_FILES_PER_THREAD: usize = 4;
 
 /// Connections below which the program warns that the limit on open files leaves so few.
@@ -235,7 +235,7 @@ pub const LOG_LINES_PER_SECOND: u32 = 20;
 /// The same for failed accepts. If accepting fails, it tends to fail many times in a row for the same reason.
 pub const FAILED_ACCEPTS_PER_SECOND: u32 = 1;
 
-/// Bytes of the log that wait for a terminal that is not read. Beyond it, lines are left out.
+/// Bytes of log lines that wait while nobody reads them. Beyond it, lines are left out.
 pub const LOG_BUFFER: usize = 256 * 1024;
 
 /// Steps of the lifecycle that are shown per second. More would be unreadable.

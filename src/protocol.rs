@@ -105,8 +105,12 @@ impl Protocol {
     }
 
     fn message_deadline(&self) -> Option<Instant> {
-        let earned = Duration::from_secs(self.frames.unfinished_bytes() / UNFINISHED_MESSAGE_RATE);
-        self.unfinished_since.map(|since| since + UNFINISHED_MESSAGE_AGE + earned)
+        self.unfinished_since.map(|since| since + self.message_time())
+    }
+
+    /// The time that the client has for the unfinished message.
+    fn message_time(&self) -> Duration {
+        UNFINISHED_MESSAGE_AGE + Duration::from_secs(self.frames.unfinished_bytes() / UNFINISHED_MESSAGE_RATE)
     }
 
     /// Processes the bytes that were read. Each message goes to `deliver`. Pong and Close frames are appended to `output`, in
@@ -269,7 +273,7 @@ impl Protocol {
             return false;
         }
         if self.message_deadline().is_some_and(|deadline| deadline <= now) {
-            let seconds = UNFINISHED_MESSAGE_AGE.as_secs();
+            let seconds = self.message_time().as_secs();
             let reason = format!("a message was not finished within {seconds} s, RFC 6455 10.4");
             self.fail(Failure::new(CloseCode::Policy, reason), output);
             return false;

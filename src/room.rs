@@ -2,7 +2,7 @@
 //!
 //! The RFC covers two peers only (RFC 6455 6.1); the room is specific to this server.
 //!
-//! The room is a byte stream of all broadcast frames. Server frames are not masked, so they are the same for everyone. A
+//! All broadcast frames form one stream of bytes. Server frames are not masked, so they are the same for everyone. A
 //! member has a *place* in the stream: the next byte that it receives.
 //!
 //! - `speak` appends frames to the pending bytes, under a mutex. This fixes their order for everyone.
@@ -10,8 +10,8 @@
 //!   have read their input, so one write carries many messages; it runs early when [`MAX_PENDING`] bytes are pending, or when
 //!   a member leaves.
 //! - A member whose socket is full keeps its place. Its own task continues from there ([`Member::poll_send`]). The **log**
-//!   keeps the batches that some member has not fully received, once for all members.
-//! - Each thread has a **part** of the list, with a log of its own, so that threads rarely wait for each other.
+//!   keeps the batches that some member has not fully received, once for all of them.
+//! - Each thread has a **part** of the list, with its own turns and its own log, so that threads rarely wait for each other.
 //!
 //! Invariants: no await under a lock; a list is locked before the pending bytes, never after; a member's own frames are
 //! written between two frames of the room, never inside one.
@@ -60,7 +60,7 @@ struct Part {
 struct List {
     /// The members, by the number of their connection.
     members: BTreeMap<u64, Place>,
-    /// Members that have left, and have yet to receive what was broadcast before.
+    /// Members that have left, until their [`Member`] is dropped.
     leaving: BTreeMap<u64, Place>,
     log: Log,
     /// The buffer of the last turn, for the next one.

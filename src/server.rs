@@ -139,9 +139,7 @@ async fn serve_http(socket: TcpStream, service: HttpService, permit: OwnedSemaph
     let (wire, service) = (parts.io.into_inner(), parts.service);
     match (exchange, service.upgrade()) {
         (Ok(()), Some(purpose)) => {
-            // A copy: otherwise the connection would keep all of hyper's buffer in memory.
-            let early = parts.read_buf.to_vec();
-            let upgraded = Upgraded { client, socket: wire.into_socket(), early, purpose };
+            let upgraded = Upgraded { client, socket: wire.into_socket(), early: parts.read_buf, purpose };
             tokio::spawn(connection::run(Arc::clone(&server), upgraded, permit));
             return;
         }
