@@ -86,7 +86,7 @@ fn options() -> Vec<Opt> {
     options.push(Opt {
         name: "explain",
         value: "",
-        help: "print every step of every connection".into(),
+        help: "print the steps of every connection".into(),
         set: Set::Flag(|arguments| arguments.options.explain = true),
     });
     options.push(value(
@@ -145,7 +145,7 @@ fn describe(text: &mut String, option: &str, help: &str) {
     let _ = writeln!(text, "{}", line.trim_end());
 }
 
-/// Parses the command line. `max_connections` is the default for that limit, which depends on the open-file limit.
+/// Parses the command line. `max_connections` is the value of that limit if no option sets it.
 ///
 /// # Errors
 /// An unknown option or argument, a missing or invalid value, or limits that contradict each other.

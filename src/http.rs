@@ -1,4 +1,4 @@
-//! HTTP beside the way of the bytes: the page, other responses, refusals, and which requests are admitted.
+//! HTTP off the main path: the page, other responses, refusals, and which requests are admitted.
 
 pub mod admission;
 pub mod host;

@@ -64,8 +64,8 @@ fn raise_open_files() -> Option<usize> {
     None
 }
 
-/// The most connections: those asked for, if the limit on open files leaves room for them. [`MOST_CONNECTIONS`] asks for what
-/// it leaves.
+/// The most connections: those asked for, if the limit on open files leaves room for them. [`MOST_CONNECTIONS`] means:
+/// all that it leaves.
 fn most_connections(asked: usize, threads: usize) -> io::Result<usize> {
     let Some(open_files) = raise_open_files() else {
         return Ok(if asked == MOST_CONNECTIONS { Limits::default().max_connections } else { asked });

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use tungstenite::protocol::frame::coding::CloseCode;
 
-/// Why the server closes a connection: a close code (RFC 6455 7.4.1), and a reason that names the rule.
+/// Why the server closes a connection: a close code (RFC 6455 7.4.1), and a reason in words.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
     /// The close code.

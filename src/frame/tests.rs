@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use std::io::Cursor;
 
-/// The limit of all streams here, in bytes of payload.
+/// The usual limit of a message, in bytes of payload.
 pub const LIMIT: usize = 300;
 
 /// The masking key of RFC 6455 5.7.
@@ -128,7 +128,7 @@ proptest! {
     }
 }
 
-/// So tungstenite, which would allocate what the header claims, never has the whole of it.
+/// tungstenite would allocate what the header claims, so it never has the whole header.
 #[test]
 fn a_header_that_breaks_a_rule_is_not_handed_on() {
     let huge = claim(0x82, u64::MAX >> 1);

@@ -65,14 +65,14 @@ impl Origin {
     }
 }
 
-/// Host and port of an origin, which has a scheme and nothing else.
+/// What follows the scheme of an origin: its host and port.
 fn authority(origin: &str) -> Option<&str> {
     let (scheme, authority) = origin.split_once("://")?;
     matches!(scheme.to_ascii_lowercase().as_str(), "http" | "https").then_some(authority)
 }
 
 impl Admission {
-    /// Checks which host a request is addressed to: exactly one, and one of this server's. A page of another site can have its own name resolve to 127.0.0.1 (DNS
+    /// Checks a request's host: at most one, and on loopback alone one of this server's. A page of another site can have its own name resolve to 127.0.0.1 (DNS
     /// rebinding); its requests still carry that name.
     ///
     /// # Errors

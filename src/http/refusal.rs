@@ -83,7 +83,8 @@ fn lines(headers: &HeaderMap, name: &str) -> impl Iterator<Item = String> {
 impl Refusal {
     /// The text of the response.
     fn text(&self, head: &Head) -> String {
-        let host = host(head).filter(|host| is_host(host) && is_harmless(host)).unwrap_or("127.0.0.1:8000");
+        let works = |host: &&str| self.status != StatusCode::MISDIRECTED_REQUEST && is_host(host) && is_harmless(host);
+        let host = host(head).filter(works).unwrap_or("127.0.0.1:8000");
         let (ws, http) = schemes(&head.headers);
         format!(
             "{status}\n\n\
@@ -168,12 +169,20 @@ mod tests {
     }
 
     #[test]
-    fn the_command_does_not_repeat_a_host_that_is_none() {
+    fn the_command_does_not_repeat_an_invalid_host() {
         for host in ["localhost:99999", ":80", "::1"] {
             let head = Request::builder().header(HOST, host).body(()).expect("a request").into_parts().0;
             let text = unavailable("full").text(&head);
             assert!(text.contains("\nworks: websocat ws://127.0.0.1:8000/ws/1\n"), "{text}");
         }
+    }
+
+    #[test]
+    fn the_command_does_not_repeat_a_host_that_is_refused() {
+        let head = Request::builder().header(HOST, "evil.example").body(()).expect("a request").into_parts().0;
+        let refusal = Refusal { status: StatusCode::MISDIRECTED_REQUEST, ..unavailable("not this server") };
+        let text = refusal.text(&head);
+        assert!(text.contains("\nworks: websocat ws://127.0.0.1:8000/ws/1\n"), "{text}");
     }
 
     #[test]

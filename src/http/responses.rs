@@ -66,7 +66,7 @@ pub fn lifecycle_off() -> Refusal {
         status: StatusCode::NOT_FOUND,
         fields: &[],
         fault: "the lifecycle is not shown here".into(),
-        rule: "it is on when the server listens on loopback alone, or with `--lifecycle on`".into(),
+        rule: "it is on by default on loopback alone, or with `--lifecycle on`".into(),
         sent: Sent::Path,
     }
 }

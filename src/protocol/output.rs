@@ -50,7 +50,7 @@ impl Output {
         self.begun
     }
 
-    /// Returns when the client last showed that it reads: the rest of what its socket had no room for was taken.
+    /// Returns when the socket last took bytes that an earlier write had left: a sign that the client reads.
     pub fn progress(&self) -> Option<Instant> {
         self.progress
     }
@@ -69,7 +69,7 @@ impl Output {
         }
     }
 
-    /// Removes this many bytes from the end, which begin with a frame.
+    /// Removes and returns the last frames, `length` bytes in all.
     pub fn split_off_end(&mut self, length: usize) -> Self {
         let at = self.bytes.len().saturating_sub(length);
         Self { bytes: self.bytes.split_off(at), ..Self::default() }

@@ -17,7 +17,7 @@ fn message(data: Incoming<'_>) -> Message {
     }
 }
 
-/// A connection that just opened and never asks a silent client.
+/// A connection that just opened, and sends no Pings.
 fn protocol(max_message_size: usize) -> Protocol {
     Protocol::new(max_message_size, None, Instant::now())
 }
@@ -110,7 +110,7 @@ fn the_frames_of_rfc_6455_5_7_are_understood() {
 
 // What breaks a rule.
 
-/// The longest payload length that a header can claim.
+/// The longest payload length that a header may claim.
 const LONGEST: u64 = u64::MAX >> 1;
 
 const MASK: &str = "a client must mask every frame, RFC 6455 5.1";
@@ -141,7 +141,7 @@ fn broken() -> Vec<(Vec<u8>, u16, String)> {
         (masked(0x08, b""), 1002, FRAGMENTED_CONTROL.into()),
         (masked(0x89, &[0; 126]), 1002, LONG_CONTROL.into()),
         (masked(0x88, &[0; 126]), 1002, LONG_CONTROL.into()),
-        // A claim past every limit is a control frame's fault first.
+        // A control frame's claim is held against its own limit.
         (claim(0x89, LONGEST), 1002, LONG_CONTROL.into()),
         (claim(0x81, u64::MAX), 1002, TOP_BIT.into()),
         ([fragment(b"x"), claim(0x80, 1 << 63)].concat(), 1002, TOP_BIT.into()),
@@ -231,7 +231,7 @@ fn an_empty_text_is_a_message() {
     assert_eq!(run.texts(), ["", ""]);
 }
 
-/// So many fragments of an unfinished message: the first is 8 bytes on the wire, the others 6.
+/// `count` fragments of an unfinished message: the first is 8 bytes on the wire, the others 6.
 fn empty_fragments(count: usize) -> Vec<u8> {
     let more = masked(0x00, b"").repeat(count - 1);
     [masked(0x01, b"ab"), more].concat()
@@ -472,7 +472,7 @@ fn the_bytes_of_an_unfinished_message_put_its_deadline_off() {
     let mut run = Run::new();
     run.protocol = protocol(1 << 20);
     let rate = UNFINISHED_MESSAGE_RATE;
-    // The header counts, so that all is a whole number of seconds.
+    // With the header, it is a whole number of seconds.
     let frame = claim(0x01, 4 * rate);
     run.receive_at(start, &frame);
     let after = |seconds| start + UNFINISHED_MESSAGE_AGE + Duration::from_secs(seconds);
@@ -595,7 +595,7 @@ fn a_connection_that_closes_is_not_asked_whether_it_is_there() {
 // What tungstenite keeps.
 
 #[test]
-fn a_connection_has_a_context_only_while_something_is_half_read() {
+fn an_open_connection_has_a_context_only_while_half_read() {
     let text = masked(0x81, b"text");
     let mut run = Run::new();
     let half_read = |run: &Run| (run.protocol.context.is_some(), !run.protocol.is_between_messages());
@@ -615,7 +615,7 @@ fn an_error_that_no_rule_foresees_is_a_protocol_error() {
 }
 
 /// Messages, output, how it closed: what must not depend on the split. The output has an echo of each message, so
-/// the order of both is in it; a binary message that begins with 0 is refused.
+/// it shows their order among the Pongs; a binary message that begins with 0 is refused.
 fn outcome(pieces: &[&[u8]]) -> (Vec<Message>, Vec<u8>, Option<Closing>, bool) {
     let (mut protocol, mut output, mut messages) = (protocol(LIMIT), Output::new(), Vec::new());
     for piece in pieces {
@@ -645,7 +645,7 @@ fn ending() -> impl Strategy<Value = Vec<u8>> {
     payload.prop_map(|payload| [masked(0x88, &payload), masked(0x81, b"late")].concat())
 }
 
-/// Valid frames and a Close, then perhaps one byte of one frame changed, mostly in its header.
+/// Valid frames, perhaps a Close, and perhaps one byte of one frame changed, mostly in its header.
 fn stream() -> impl Strategy<Value = Vec<u8>> {
     let spoil = (any::<Index>(), 0..12_usize, any::<u8>());
     (valid_frames(), option::of(ending()), option::of(spoil)).prop_map(|(mut frames, ending, spoil)| {

@@ -26,10 +26,10 @@ use tungstenite::protocol::frame::coding::Data;
 
 const FAR: usize = 16 * 1024 * 1024;
 
-/// A frame that no two sockets of [`pair`] hold between them.
+/// More bytes than the two sockets of [`pair`] hold together.
 const HUGE: usize = 200_000;
 
-/// What every await gets: far more than it needs.
+/// Awaits, with a deadline that is far off.
 async fn soon<T>(future: impl Future<Output = T>) -> T {
     let deadline = Duration::from_secs(10);
     timeout(deadline, future).await.expect("it is done in time")
@@ -98,7 +98,7 @@ impl Seat {
         soon(poll_fn(|context| self.member.poll_send(context, &mut self.own))).await
     }
 
-    /// The client reads so much, while the member's task goes on.
+    /// The client reads `length` bytes, while the member's task goes on.
     async fn hear(&mut self, length: usize) -> Vec<u8> {
         let mut heard = vec![0; length];
         let sending = poll_fn(|context| {
@@ -173,7 +173,7 @@ fn everyone_gets_the_same_in_the_same_order_whoever_speaks_on_whichever_thread()
     const PARTS: usize = 3;
     const MEMBERS: usize = 4;
     const MESSAGES: usize = 50;
-    // Longer than two sockets hold in all, so they fall behind while they speak.
+    // All of them are more than two sockets hold, so members fall behind while they speak.
     let message = |number: u64, count: usize| text(format!("{number} {count:500}"));
     let total = PARTS * MEMBERS * MESSAGES * message(10, 0).len();
 
@@ -296,7 +296,7 @@ fn view_receives_all_that_a_member_behind_is_sent() {
 }
 
 #[test]
-fn who_is_further_behind_than_the_backlog_is_cut_after_a_whole_frame() {
+fn who_is_further_behind_than_max_backlog_is_cut_after_a_whole_frame() {
     run(async {
         let backlog = 3 * HUGE;
         let room = new_room(1, backlog);
@@ -318,7 +318,7 @@ fn who_is_further_behind_than_the_backlog_is_cut_after_a_whole_frame() {
         };
         assert_eq!(behind, slow.behind());
         assert!(behind > backlog as u64);
-        // What is said from now on is nothing to it.
+        // It gets nothing of what is said from now.
         let late = text("late");
         say(&room, &late);
         assert_eq!(fast.hear(late.len()).await, late);
@@ -331,7 +331,7 @@ fn who_is_further_behind_than_the_backlog_is_cut_after_a_whole_frame() {
 }
 
 #[test]
-fn who_never_opens_is_cut_and_holds_the_log_no_further_than_the_backlog() {
+fn who_never_opens_is_cut_and_holds_the_log_no_further_than_max_backlog() {
     run(async {
         let frame = text([b'x'; 1000]);
         let backlog = 10 * frame.len();
@@ -413,7 +413,7 @@ fn the_task_of_a_member_that_the_turn_gives_up_on_is_woken() {
         let alarms = [(), ()].map(|()| Arc::new(Alarm(AtomicUsize::new(0))));
         let wakers = alarms.clone().map(Waker::from);
         let woken = || alarms.each_ref().map(|alarm| alarm.0.load(Relaxed));
-        // The last task that polled is the one.
+        // The last task that polled is woken.
         for waker in &wakers {
             let poll = seat.member.poll_send(&mut Context::from_waker(waker), &mut seat.own);
             assert!(matches!(poll, Poll::Ready(Ok(()))));
@@ -541,7 +541,7 @@ fn leaving_while_behind_loses_nothing_that_was_said_before() {
 }
 
 #[test]
-fn leaving_holds_the_log_no_further_than_the_backlog() {
+fn leaving_holds_the_log_no_further_than_max_backlog() {
     run(async {
         let backlog = 3 * HUGE;
         let room = new_room(1, backlog);
@@ -678,7 +678,7 @@ fn a_panic_under_the_locks_does_not_end_the_room() {
 }
 
 #[test]
-fn what_is_too_much_for_one_turn_ends_it_early_in_every_part() {
+fn what_is_enough_for_one_turn_runs_it_early_in_every_part() {
     let room = new_room(2, FAR);
     let member = join(&room, 0, 1);
     let pending = || lock(&room.pending).bytes.iter().map(Vec::len).max();

@@ -60,8 +60,8 @@ async fn serve_part(server: Arc<Shared>, part: usize) {
     tokio::join!(server.room.take_turns(part), tick(&server, part));
 }
 
-/// A clock that always fires before any deadline of a connection. tokio wakes a thread for each timer that becomes the next
-/// one due; with this clock, a connection's timer never does. The first thread's also makes the log report what was left out.
+/// A clock that fires once a second. tokio wakes a thread for each timer that becomes the next
+/// one due; with this clock, a connection's timer rarely does. The first thread's also makes the log report what was left out.
 async fn tick(server: &Shared, part: usize) {
     let mut clock = interval(TICK);
     loop {

@@ -15,7 +15,7 @@ use std::time::Instant;
 pub enum Kind {
     /// A connection can't be accepted.
     FailedAccept,
-    /// A connection ended before its request.
+    /// A connection ended before a request.
     NoRequest,
     /// A request could not be read, or its response not be written.
     FailedRequest,
@@ -43,7 +43,7 @@ impl Display for Kind {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
             Self::FailedAccept => write!(f, "failed accepts"),
-            Self::NoRequest => write!(f, "connections without a request"),
+            Self::NoRequest => write!(f, "connections that ended before a request"),
             Self::FailedRequest => write!(f, "failed requests"),
             Self::Answer(StatusCode::SWITCHING_PROTOCOLS) => write!(f, "WebSockets accepted"),
             Self::Answer(status) => write!(f, "requests answered with {status}"),

@@ -19,15 +19,15 @@ pub struct Wire {
     socket: TcpStream,
     client: Arc<Client>,
     view: View,
-    /// Bytes that the view has yet to be told of, in each direction. A head's worth for each request is enough; a stream of
-    /// events must not cause more of them.
+    /// How many more bytes the view is told of, in each direction: a head's worth for each request, because it shows no
+    /// bodies.
     read: usize,
     written: usize,
-    /// Whether all that was read is whole heads. If it is answered too, the next read begins with a head.
+    /// Whether the last read ended like a head. Once that is answered, the next read begins with a head.
     at_head: bool,
     /// Whether more was read since the last write. hyper reads nothing while it writes a response, so the next write begins one.
     at_response: bool,
-    /// [`Client::requests`] at the last write. More of them: one of the requests that were read together is answered.
+    /// [`Client::requests`] at the last write. If it has grown, the next write begins a response.
     requests: u32,
     /// Runs while the client takes nothing of a response.
     stalled: Option<Pin<Box<Sleep>>>,
@@ -221,7 +221,7 @@ mod tests {
             assert_eq!(starts(&mut wire, &[(write, &large), (write, b"x")]), [(MAX_HEAD_SIZE, head)]);
             wire.client.count_request();
             assert_eq!(starts(&mut wire, &[(write, &large), (write, b"x")]), [(MAX_HEAD_SIZE, head)]);
-            // The end of the stream begins nothing.
+            // Its end begins no response.
             assert_eq!(starts(&mut wire, &[(read, b""), (write, b"x")]), [(0, head)]);
         });
     }
@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn each_write_restarts_the_deadline() {
+    fn each_write_clears_the_deadline() {
         let view = Hall::new().view;
         with_wire(&view, |mut wire| async move {
             let stalled = || Some(Box::pin(sleep(RESPONSE_DEADLINE)));

@@ -1,7 +1,7 @@
 //! The dissector turns the records of a connection into steps.
 //!
 //! It keeps the state of each connection that it needs to parse the next bytes. After a gap, or if the watch began in the
-//! middle, it ignores a direction until a record starts at a frame boundary.
+//! middle, it ignores a direction until a record is [`Start::Aligned`].
 
 use super::frame::{FrameCollector, FrameView};
 use super::head::{head_length, parse_request, status};
@@ -48,7 +48,7 @@ struct Connection {
 /// The heads of a request and its response.
 #[derive(Debug, Default)]
 struct Exchange {
-    /// What was read after the request: a part of the next one, or several of them.
+    /// What was read and is not in `request`: a part of one, or several of them.
     unread: Vec<u8>,
     /// Empty until it is complete and shown.
     request: Vec<u8>,

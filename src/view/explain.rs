@@ -1,6 +1,6 @@
 //! `--explain`: the steps on the terminal, for reading.
 //!
-//! Lines are grouped by connection and phase, and each says whose it is. A frame's header is drawn as its bits. A terminal that
+//! Each phase of a connection has a heading; each line says whose it is. A frame's header is drawn field by field. A terminal that
 //! stalls holds nobody up: the steps that it has no room for are left out, and it says so.
 
 use super::frame::FrameView;
@@ -49,7 +49,7 @@ fn print(mut watch: Watch, colour: bool) {
 /// The width of a heading, in columns.
 const WIDTH: usize = 100;
 
-/// The width of a headline, before the section of the RFC. Only messages and reasons are longer.
+/// The width of a headline, before the section of the RFC. Lines with long values are longer.
 const HEADLINE: usize = 57;
 
 /// Connections whose phase is remembered.
@@ -73,9 +73,9 @@ enum Paint {
     Phase(Phase),
 }
 
-/// A time in 10 columns.
+/// A time in at most 10 columns, for the first day.
 fn short(time: Duration) -> String {
-    if time < Duration::from_secs(10) { milliseconds(time) } else { format!("{:.3} s", time.as_secs_f64()) }
+    if time < Duration::from_secs(1) { milliseconds(time) } else { format!("{:.2} s", time.as_secs_f64()) }
 }
 
 fn sign_paint(event: &Event) -> Paint {
@@ -107,7 +107,7 @@ impl Terminal {
         let mut text = String::new();
         let number = step.client.number;
         let before = self.phases.get(&number).copied();
-        // A connection never goes back a phase: Close frames belong to the fourth, a refusal to the second.
+        // A connection never goes back a phase: a frame after a `close` stays in the fourth, for instance.
         let phase = step.event.phase.max(before.unwrap_or(Phase::Http));
         if before != Some(phase) {
             self.phases.insert(number, phase);
@@ -165,7 +165,7 @@ impl Terminal {
         }
     }
 
-    /// The header as its bits, field by field (RFC 6455 5.2), then the payload.
+    /// The header's fields, in bits or hex (RFC 6455 5.2), then the payload.
     fn frame(&self, frame: &FrameView) -> Vec<String> {
         let bits = |byte: u8, from: u8, count: u8| {
             (0..count).map(|bit| if byte >> (7 - from - bit) & 1 == 1 { '1' } else { '0' }).collect::<String>()

@@ -49,7 +49,7 @@ pub enum What {
         /// Members, this one included.
         members: usize,
     },
-    /// A message of the client was broadcast.
+    /// Messages of the client were broadcast.
     Broadcast {
         /// Bytes for each member.
         bytes: usize,
@@ -67,7 +67,7 @@ pub enum What {
     Ended(Option<Life>),
 }
 
-/// Whether a record begins at a boundary of what it is a part of.
+/// Whether a record is known to begin with a head or a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Start {
     /// At the first byte of a head, or of a frame that is not a continuation.
@@ -257,7 +257,7 @@ impl View {
         self.tell(client, 0, 0, || What::Joined { members: members() });
     }
 
-    /// A message of the client is broadcast, as `bytes` for each member. `counts` returns the number of members, and how many
+    /// The texts of one read are broadcast, as `bytes` for each member. `counts` returns the number of members, and how many
     /// of them are behind.
     pub fn broadcast(&self, client: &Arc<Client>, bytes: usize, counts: impl FnOnce() -> (usize, usize)) {
         self.tell(client, RESERVED, 0, || {

@@ -1,6 +1,6 @@
 // The inspector: shows the four phases of the connection, from the server's event stream, GET /lifecycle.
 //
-// The page loads this script, and its style before it, when "Look inside" is first pressed. `chat` is all that the two share: the
+// The page loads this script, and its style before it, when "Look inside" is first pressed. `chat` is what the scripts share: the
 // inspector reads the client id and the phase, disconnects and reconnects, and sets the two hooks. It imports nothing.
 //
 // Of an event it uses the `name: value` lines only, never the first line, which is written for people. Text from the network is
@@ -28,8 +28,8 @@ const PANEL = `
     <span id="missed" class="soft"></span>
     <button type="button" id="reconnect">Reconnect and watch</button>
   </div>
-  <section id="off" hidden><div class="card"><h3>The event stream is off on this server</h3><p>By default it is on only if the server
-    listens on loopback addresses alone. Turn it on with <code>switchboard --lifecycle on</code>, but not on a public server: the
+  <section id="off" hidden><div class="card"><h3>This server sends no event stream</h3><p>It may have too many viewers, or the
+    stream is off, as it is by default unless the server listens on loopback addresses alone. Turn it on with <code>switchboard --lifecycle on</code>, but not on a public server: the
     events contain everyone’s messages.</p></div></section>
 
   <section id="phase-0" aria-labelledby="title-0" hidden>
@@ -52,7 +52,7 @@ const PANEL = `
 
   <section id="phase-2" aria-labelledby="title-2" hidden>
     <hgroup><p class="eyebrow">Phase 3 of 4: Event loop</p><h2 id="title-2">Both sides send frames at any time</h2></hgroup>
-    <p class="lead">The server keeps a list of all connections: the room. It sends each message to every member of the room, the
+    <p class="lead">The server lists the chat's connections: the room. It sends each message to every member of the room, the
       sender included. A message travels in a frame: a short header that describes it, then the text.</p>
     <div class="card live"><h3 id="room-title">The room</h3><div id="room"></div></div>
     <div class="card" id="frame-card" hidden>
@@ -69,7 +69,7 @@ const PANEL = `
   <section id="phase-3" aria-labelledby="title-3" hidden>
     <hgroup><p class="eyebrow">Phase 4 of 4: Termination</p><h2 id="title-3">The closing handshake, then the end of TCP</h2></hgroup>
     <p class="lead">Either side may send a Close frame that says why it closes. The other side answers with a Close frame of its own, so
-      both know that no more messages follow. Then the server closes the TCP connection and removes the member from the room. A
+      both know that no more messages follow. The server removes the member from the room, then closes the TCP connection. A
       connection that breaks without a Close frame ends here too.</p>
     <div id="ending"></div>
   </section>
@@ -79,7 +79,7 @@ const PANEL = `
 
 const PHASES = ["http", "upgrade", "loop", "termination"]; // event names, and the values of chat.phase
 const LABELS = ["HTTP", "Upgrade", "Event loop", "Termination"];
-const LAMP_PAUSE = 260; // ms between lamps; in reality all of it takes less than 1 ms
+const LAMP_PAUSE = 260; // ms between lamps; on one machine all of it takes under 1 ms
 
 document.querySelector("main").insertAdjacentHTML("afterbegin", PANEL);
 document.querySelector(".bar p").replaceWith(el("ol", { id: "phases" }));
@@ -157,7 +157,7 @@ const MOST_FRAMES = 100;
 
 let stream = null;
 let streamOpened; // a promise
-let off = false; // this server has no event stream
+let off = false; // this server sends no event stream
 let connections = new Map(); // by number, the most recently active last
 let frames = []; // the newest last
 let members = 0; // in the room, as counted by the server
@@ -224,7 +224,7 @@ function takeStep(phase, step) {
   if (name === "request") Object.assign(connection, { checks: [], acts: [], opening: /upgrade: *websocket/i.test(step.bytes) });
   if (name === "left") connection.gone = true;
   if (phase === 2) connection.opening = true;
-  // A member that joined before the stream opened is recognised by what it does.
+  // A member whose step `joined` was left out is recognised by what it does.
   connection.member = !connection.gone && (connection.member || name === "joined" || name === "broadcast" || (phase === 2 && connection.client !== null));
   if (name === "joined" || name === "left" || name === "broadcast") members = Number(step.members);
   if (name === "frame-in" || name === "frame-out") takeFrame(connection, step);
@@ -312,14 +312,14 @@ function unfold(list) {
 const REQUEST_NOTES = {
   get: "The path. A WebSocket handshake is a GET request in HTTP/1.1.",
   host: "The server that is meant: several names may share one address.",
-  origin: "The page that asks. The server accepts its own page only, so other sites can’t chat in your name.",
+  origin: "The page that asks. The server accepts only allowed pages, so others can’t chat in your name.",
   upgrade: "Asks the server to switch to WebSocket.",
   connection: "Upgrade concerns this connection only; proxies don’t forward it.",
   "sec-websocket-key": "16 random bytes in base64, new for each connection. It is not a secret: the server derives its answer from it.",
   "sec-websocket-version": "13, the only version in use.",
 };
 const RESPONSE_NOTES = {
-  "http/1.1": "101: agreed. What follows the empty line is no longer HTTP.",
+  "http/1.1": "101 means agreed: what follows the empty line is not HTTP.",
   upgrade: "The new protocol.",
   connection: "Upgrade concerns this connection.",
   "sec-websocket-accept": "The accept value computed above: the proof.",

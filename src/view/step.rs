@@ -1,6 +1,6 @@
 //! A step of the lifecycle: what happened, in which phase, and its section of the RFC.
 //!
-//! Each function of [`Event`] is one kind of step: its name, phase, section, sentence and fields in one place.
+//! The functions of [`Event`] make the kinds of step: name, phase, section, sentence and fields in one place.
 
 use super::frame::FrameView;
 use super::head::{status, visible_head};
@@ -86,7 +86,7 @@ pub struct Step {
 }
 
 impl Step {
-    /// The name of the client. None before its request.
+    /// The name of the client. None until it has one.
     pub fn name(&self) -> Option<&str> {
         self.client.name().filter(|_| self.named)
     }
@@ -339,7 +339,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_close_code_of_the_rfc_has_a_meaning() {
+    fn every_sendable_close_code_has_a_meaning() {
         for code in (1000..=1003).chain(1007..=1013).chain([3000, 3999, 4000, 4999]) {
             assert_ne!(meaning(code), "unknown", "{code}");
         }
