@@ -179,6 +179,9 @@ impl Connection {
                 }
                 Wake::Expired => {
                     self.protocol.note_progress(self.progress());
+                    if matches!(&self.seat, Seat::Room(member) if member.is_waiting()) {
+                        self.protocol.excuse(Instant::now());
+                    }
                     if self.protocol.expire(Instant::now(), &mut self.own) {
                         return Some(Ending::Silence);
                     }
@@ -225,8 +228,15 @@ impl Connection {
 
     /// Reads once, and processes the input.
     fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let most = match &self.seat {
+            Seat::Room(member) => ready!(member.poll_speak(self.reader.as_ref(), context))?,
+            Seat::Alone(_) => READ_SIZE,
+        };
+        if most < READ_SIZE {
+            self.protocol.excuse(Instant::now());
+        }
         SCRATCH.with_borrow_mut(|scratch| {
-            let mut read = ReadBuf::new(&mut scratch.read);
+            let mut read = ReadBuf::new(&mut scratch.read[..most]);
             ready!(Pin::new(&mut self.reader).poll_read(context, &mut read))?;
             self.receive(read.filled(), &mut scratch.said);
             Poll::Ready(Ok(read.filled().len()))
@@ -238,7 +248,8 @@ impl Connection {
         let Self { server, client, seat, protocol, own, messages, .. } = self;
         server.view.read(client, input, Start::aligned(protocol.is_between_messages()));
         self.bytes_in += input.len() as u64;
-        protocol.receive(input, Instant::now(), own, |message, own| {
+        let now = Instant::now();
+        protocol.receive(input, now, own, |message, own| {
             *messages += 1;
             match (&seat, message) {
                 (Seat::Room(_), Incoming::Text(text)) => {
@@ -253,6 +264,7 @@ impl Connection {
             Ok(())
         });
         if let Seat::Room(member) = seat {
+            member.count_read(input.len(), now);
             member.broadcast(said);
         }
         // One huge message must not hold its memory for good.

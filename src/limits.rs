@@ -17,6 +17,8 @@ pub struct Limits {
     pub max_message_size: usize,
     /// Bytes that a client may fall behind the room before its connection is closed with 1013.
     pub max_backlog: usize,
+    /// Bytes per second that all speakers together may say while a member is far behind. 0: no limit.
+    pub pace: u64,
     /// The most open connections, HTTP and WebSocket together.
     pub max_connections: usize,
     /// Silence before a client gets a Ping. It is dropped after the same time again. `None` disables both.
@@ -69,6 +71,15 @@ impl Limits {
             set: |limits, bytes| limits.max_backlog = size(bytes),
         },
         LimitOption {
+            name: "pace",
+            value: "BYTES",
+            help: "while a client is far behind, read at most this much per second from all others together; 0 for no limit",
+            default: None,
+            range: 0..=FASTEST_PACE,
+            get: |limits| limits.pace,
+            set: |limits, bytes| limits.pace = bytes,
+        },
+        LimitOption {
             name: "max-connections",
             value: "N",
             help: "answer 503 above N",
@@ -88,6 +99,19 @@ impl Limits {
         },
     ];
 
+    /// The distance behind the room, in bytes, from which a member is far behind, and the room is paced. The rest of the
+    /// backlog holds what is broadcast until the pace takes effect: a whole batch, and what each thread is reading.
+    pub const fn far_behind(&self) -> u64 {
+        self.max_backlog as u64 / 4
+    }
+
+    /// How long the room waits for a member that takes nothing: the time in which one that takes `pace` bytes per second
+    /// empties a whole send buffer, which the system doubles. A full socket shows that it took something each time that about
+    /// a third of that is free.
+    pub fn stuck_after(&self) -> Duration {
+        STUCK_AFTER.max(Duration::from_millis(2000 * SEND_BUFFER as u64 / self.pace.max(1)))
+    }
+
     /// Checks that the limits fit together.
     ///
     /// # Errors
@@ -100,10 +124,11 @@ impl Limits {
     }
 }
 
-/// The smallest `--max-backlog` for a `--max-message-size`. A member that has taken all earlier batches may be a whole batch
-/// behind: what was pending, the largest message, and all other messages of the same read.
+/// The smallest `--max-backlog` for a `--max-message-size`: two of the largest batches. A batch is what was pending, the largest
+/// message, and all other messages of the same read. A member that is almost [far behind](Limits::far_behind) may get one
+/// more batch, and half of another before the pace takes effect.
 const fn smallest_backlog(max_message_size: usize) -> u64 {
-    (MAX_PENDING + READ_SIZE * MOST_GROWTH + BROADCAST_OVERHEAD) as u64 + max_message_size as u64
+    2 * ((MAX_PENDING + READ_SIZE * MOST_GROWTH + BROADCAST_OVERHEAD) as u64 + max_message_size as u64)
 }
 
 /// A `--max-backlog` that one batch may exceed.
@@ -118,7 +143,7 @@ impl Display for BacklogTooSmall {
         let Self { max_message_size, max_backlog } = *self;
         write!(f, "--max-backlog {max_backlog} is too small for --max-message-size {max_message_size}: ")?;
         write!(f, "set --max-backlog to at least {}", smallest_backlog(max_message_size))?;
-        match (max_backlog as u64).saturating_sub(smallest_backlog(0)) {
+        match (max_backlog as u64).saturating_sub(smallest_backlog(0)) / 2 {
             0 => Ok(()),
             most => write!(f, ", or --max-message-size to at most {most}"),
         }
@@ -133,11 +158,15 @@ const DEFAULT_MAX_MESSAGE_SIZE: usize = 64 * 1024;
 /// The default of `--max-backlog`.
 const DEFAULT_MAX_BACKLOG: usize = 16 * 1024 * 1024;
 
+/// The default of `--pace`.
+const DEFAULT_PACE: u64 = 1024 * 1024;
+
 impl Default for Limits {
     fn default() -> Self {
         Self {
             max_message_size: DEFAULT_MAX_MESSAGE_SIZE,
             max_backlog: DEFAULT_MAX_BACKLOG,
+            pace: DEFAULT_PACE,
             // The program derives it from the open-file limit, where it can.
             max_connections: 10_000,
             ping_interval: Some(Duration::from_secs(20)),
@@ -196,11 +225,49 @@ pub const MAX_OWN_OUTPUT: usize = 64 * 1024;
 /// Pending bytes of the room that trigger a turn at once. This limits the memory of a turn.
 pub const MAX_PENDING: usize = 1024 * 1024;
 
+/// The largest `--pace`, in bytes per second. Once everyone has caught up, the pace doubles until it is above this.
+pub const FASTEST_PACE: u64 = 1 << 30;
+
+/// How often the pace is adjusted while the room is paced.
+pub const PACE_TICK: Duration = Duration::from_millis(5);
+
+/// The time between two doublings of the pace.
+pub const PACE_STEP: Duration = Duration::from_millis(100);
+
+/// Time in which nothing was said that speakers may make up for: they are woken up to a [`PACE_TICK`] late.
+pub const PACE_CREDIT: Duration = PACE_TICK.saturating_mul(2);
+
+/// Bytes that are read at a time while the room is paced. Less would cost more, more would make others wait longer.
+pub const PACED_READ: usize = 4 * 1024;
+
+/// The time in which what a speaker said counts half as much. Shorter, and one of 100 speakers of large messages would seem
+/// quiet before its next turn.
+pub const HALF_LIFE: Duration = Duration::from_secs(4);
+
+/// Bytes read lately below which a speaker counts as quiet.
+pub const QUIET: u32 = 4 * 1024;
+
+/// How far ahead of the pace a speaker may be that has said nothing lately. All quiet speakers together can't be further ahead.
+pub const QUIET_ADVANCE: Duration = Duration::from_millis(250);
+
+/// The least time that the room waits for a member that takes nothing.
+pub const STUCK_AFTER: Duration = Duration::from_millis(500);
+
+/// How many times longer the room waits for a member that has read before while it was behind.
+pub const PATIENCE: u32 = 4;
+
+/// The size of each socket's send buffer, in bytes. A larger one would keep more memory for a slow client, would delay the
+/// sign that the client reads, and was slower: in a flood, 256 KiB stay in the processor's cache, and 4 MiB don't.
+pub const SEND_BUFFER: u32 = 256 * 1024;
+
 /// The bytes that a broadcast adds to a message: a server's frame header, and `Client #N says: ` with the longest N.
 pub const BROADCAST_OVERHEAD: usize = 10 + "Client #-9223372036854775808 says: ".len();
 
 /// Limit on the growth of input that is broadcast. An empty message grows most: from 6 bytes to 37.
 pub const MOST_GROWTH: usize = 7;
+
+/// Connections that wait to be accepted.
+pub const ACCEPT_QUEUE: u32 = 1024;
 
 /// The pause after a failed accept, for example when file descriptors run out.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -269,7 +336,7 @@ const _: () = {
     // A stop waits for the closing handshakes that it starts.
     assert!(CLOSE_DEADLINE.as_millis() < STOP_CONNECTIONS_DEADLINE.as_millis());
     assert!(TICK.as_secs() < CLOSE_DEADLINE.as_secs());
-    // With the defaults, one turn must not make a client too slow.
+    // With the defaults, two turns must not make a client too slow.
     assert!(smallest_backlog(DEFAULT_MAX_MESSAGE_SIZE) <= DEFAULT_MAX_BACKLOG as u64);
     assert!(FRAME_STEPS_PER_SECOND < STEPS_PER_SECOND);
     // A viewer that reads once a second misses nothing.
@@ -307,10 +374,10 @@ mod tests {
     }
 
     #[test]
-    fn backlog_must_hold_a_turn_with_the_largest_message() {
+    fn backlog_must_hold_two_turns_with_the_largest_message() {
         let limits = |max_message_size, max_backlog| Limits { max_message_size, max_backlog, ..Limits::default() };
         assert_eq!(Limits::default().check(), Ok(()));
-        let needed = MAX_PENDING + 7 * READ_SIZE + 45 + 1000;
+        let needed = 2 * (MAX_PENDING + 7 * READ_SIZE + 45 + 1000);
         assert_eq!(limits(1000, needed).check(), Ok(()));
         let error = BacklogTooSmall { max_message_size: 1000, max_backlog: needed - 1 };
         assert_eq!(limits(1000, needed - 1).check(), Err(error));

@@ -14,6 +14,7 @@ use switchboard::handshake::{Computation, GUID, KEY_RULE, decode_key};
 use switchboard::limits::{
     FEW_CONNECTIONS, Limits, MOST_CONNECTIONS, OPEN_FILES_PER_THREAD, OTHER_OPEN_FILES, STOP_DEADLINE,
 };
+use switchboard::server::listener::listen_on;
 use switchboard::server::serve;
 use tokio::net::TcpListener;
 use tokio::time::Instant;
@@ -146,7 +147,7 @@ async fn bind_all(hosts: &[IpAddr], mut port: u16) -> io::Result<(Vec<TcpListene
     for host in first.iter().chain(&rest) {
         let address = SocketAddr::new(*host, port);
         let covered = host.is_ipv4() && !first.is_empty();
-        match TcpListener::bind(address).await {
+        match listen_on(address) {
             Ok(listener) => listeners.push(listener),
             Err(error) if error.kind() == ErrorKind::AddrInUse && covered && all_is_dual().await? => {}
             Err(error) => return Err(io::Error::new(error.kind(), format!("can't listen on {address}: {error}"))),

@@ -266,6 +266,12 @@ impl Protocol {
         }
     }
 
+    /// The client was not read until now: neither its silence nor an unfinished message is its fault.
+    pub fn excuse(&mut self, now: Instant) {
+        self.note_progress(Some(now));
+        self.unfinished_since = self.unfinished_since.map(|_| now);
+    }
+
     /// Handles an expired deadline: fails a connection whose message is not finished in time, or sends a Ping to a silent
     /// client. Returns true if the client did not answer the last Ping.
     pub fn expire(&mut self, now: Instant, output: &mut Output) -> bool {

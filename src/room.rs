@@ -18,16 +18,19 @@
 
 mod log;
 pub mod member;
+mod pace;
 mod place;
 
 use crate::client::Client;
-use crate::limits::MAX_PENDING;
+use crate::limits::{Limits, MAX_PENDING};
 use crate::view::hooks::View;
 use log::Log;
 use member::Member;
+use pace::Pace;
 use place::Place;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 use tokio::sync::Notify;
 use tokio::task::yield_now;
 
@@ -37,6 +40,7 @@ pub struct Room {
     pending: Mutex<Pending>,
     parts: Box<[Part]>,
     max_backlog: u64,
+    pace: Pace,
     view: View,
 }
 
@@ -63,6 +67,8 @@ struct List {
     /// Members that have left, until their [`Member`] is dropped.
     leaving: BTreeMap<u64, Place>,
     log: Log,
+    /// The members that are far behind, and that the room waits for.
+    slow: BTreeSet<u64>,
     /// The buffer of the last turn, for the next one.
     spare: Vec<u8>,
 }
@@ -73,12 +79,13 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Room {
-    /// An empty room, with one part per thread. `max_backlog` is in bytes.
-    pub fn new(parts: usize, max_backlog: usize, view: View) -> Arc<Self> {
+    /// An empty room, with one part per thread.
+    pub fn new(parts: usize, limits: &Limits, view: View) -> Arc<Self> {
         Arc::new(Self {
             pending: Mutex::new(Pending { end: 0, bytes: vec![Vec::new(); parts].into() }),
             parts: (0..parts).map(|_| Part::default()).collect(),
-            max_backlog: max_backlog as u64,
+            max_backlog: limits.max_backlog as u64,
+            pace: Pace::new(limits, Instant::now()),
             view,
         })
     }
@@ -140,7 +147,7 @@ impl Room {
         let mut batch = std::mem::take(&mut list.spare);
         std::mem::swap(&mut batch, &mut lock(&self.pending).bytes[part]);
         if !batch.is_empty() {
-            list.deliver(&batch, self.max_backlog, &self.view);
+            list.deliver(&batch, self);
             batch.clear();
             batch.shrink_to(MAX_PENDING);
         }
@@ -159,7 +166,8 @@ impl Room {
 
 impl List {
     /// Writes a turn's batch to each member, once, and keeps it in the log for those that did not take all of it.
-    fn deliver(&mut self, batch: &[u8], max_backlog: u64, view: &View) {
+    fn deliver(&mut self, batch: &[u8], room: &Room) {
+        let Room { max_backlog, view, .. } = room;
         let shown = view.batch(batch);
         let start = self.log.end;
         let end = start + batch.len() as u64;
@@ -172,11 +180,12 @@ impl List {
         }
         let needed = self.leaving.values().map(|place| place.needs(end)).fold(needed, u64::min);
         self.log.append(batch, needed);
-        if end - needed > max_backlog {
+        if end - needed > *max_backlog {
             let places = self.members.values_mut().chain(self.leaving.values_mut());
-            places.for_each(|place| place.judge(&self.log, max_backlog));
+            places.for_each(|place| place.judge(&self.log, *max_backlog));
             self.trim();
         }
+        self.note_slow(end - needed, &room.pace);
     }
 
     /// The place of a member, or of one that is leaving.

@@ -8,6 +8,7 @@
 //! writes the response. After a 101 the server takes the socket back from hyper, with any bytes that hyper has read beyond
 //! the request, and passes it to [`connection::run`] in a task of its own.
 
+pub mod listener;
 pub mod shared;
 pub mod stop;
 pub mod threads;

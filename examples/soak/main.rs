@@ -29,7 +29,7 @@ Usage: soak [--seconds N] [--seed N] [--crowd N] PATH/TO/switchboard
 const PING_INTERVAL: Duration = Duration::from_secs(3);
 
 /// The backlog limit of the server, in bytes: small, so that many clients exceed it.
-const MAX_BACKLOG: usize = 1 << 20;
+const MAX_BACKLOG: usize = 4 << 20;
 
 /// Pairs of neighbours.
 const PAIRS: usize = 2;

@@ -1,13 +1,16 @@
 //! What a connection does with its place in the room.
 
+use super::pace::Said;
 use super::place::Writer;
 use super::{List, Room, lock};
 use crate::client::Client;
+use crate::limits::{PACED_READ, READ_SIZE};
 use crate::protocol::output::Output;
 use std::io;
 use std::sync::{Arc, MutexGuard};
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
+use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedWriteHalf;
 
 /// A connection's membership in the room. Dropping it removes the connection from the room.
@@ -15,6 +18,7 @@ use tokio::net::tcp::OwnedWriteHalf;
 pub struct Member {
     room: Arc<Room>,
     pub(super) client: Arc<Client>,
+    said: Said,
 }
 
 /// The reason that the room no longer sends to a member.
@@ -35,16 +39,45 @@ impl From<io::Error> for Cut {
 impl Member {
     /// The membership of a connection that has a place.
     pub(super) fn new(room: Arc<Room>, client: Arc<Client>) -> Self {
-        Self { room, client }
+        let said = room.pace.newcomer(Instant::now());
+        Self { room, client, said }
     }
 
     pub(super) fn list(&self) -> MutexGuard<'_, List> {
         lock(&self.room.parts[self.client.part].list)
     }
 
+    /// Ready when the client may be read: at once, or when it is its turn to speak, see [`Pace`](super::pace). Returns how much
+    /// may be read, in bytes.
+    ///
+    /// # Errors
+    /// The socket is lost.
+    pub fn poll_speak(&self, socket: &TcpStream, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if !self.room.pace.is_paced() {
+            return Poll::Ready(Ok(READ_SIZE));
+        }
+        ready!(socket.poll_read_ready(context))?;
+        let waited = ready!(self.room.pace.poll_speak(self.client.number, self.said, Instant::now(), context));
+        self.room.view.waited(&self.client, waited);
+        Poll::Ready(Ok(PACED_READ))
+    }
+
+    /// Counts what was read from the client, for its turn to speak.
+    pub fn count_read(&mut self, bytes: usize, now: Instant) {
+        self.room.pace.count_read(&mut self.said, bytes, now);
+    }
+
+    /// Whether the client waits for its turn to speak.
+    pub fn is_waiting(&self) -> bool {
+        self.room.pace.is_waiting(self.client.number)
+    }
+
     /// Broadcasts whole frames to all members.
     pub fn broadcast(&self, frames: &[u8]) {
         if !frames.is_empty() {
+            if self.room.pace.is_paced() {
+                self.room.pace.count_broadcast(frames.len(), Instant::now());
+            }
             self.room.view.broadcast(&self.client, frames.len(), || self.room.counts());
             self.room.speak(frames);
         }
@@ -128,6 +161,7 @@ impl Member {
 
 impl Drop for Member {
     fn drop(&mut self) {
+        self.room.pace.forget(self.client.number);
         let mut list = self.list();
         let List { members, leaving, .. } = &mut *list;
         let _place = members.remove(&self.client.number).or_else(|| leaving.remove(&self.client.number));

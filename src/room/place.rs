@@ -2,7 +2,7 @@
 
 use super::log::Log;
 use crate::client::Client;
-use crate::limits::MAX_PENDING;
+use crate::limits::{MAX_PENDING, PATIENCE};
 use crate::protocol::output::Output;
 use crate::view::hooks::{Start, View};
 use std::io::{self, ErrorKind};
@@ -10,7 +10,7 @@ use std::ops::Range;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::io::AsyncWrite;
 use tokio::net::tcp::OwnedWriteHalf;
 
@@ -26,8 +26,8 @@ pub(super) struct Place {
     end: u64,
     pub(super) writer: Writer,
     socket: Option<OwnedWriteHalf>,
-    /// Whether the socket was full at the last write.
-    full: bool,
+    /// Since when the socket has been full. None if it took everything at the last write.
+    full: Option<Instant>,
     /// When the socket last took bytes after it was full. The client must have read some.
     progress: Option<Instant>,
     /// Wakes the member's task.
@@ -64,7 +64,7 @@ impl Place {
             end: u64::MAX,
             writer: Writer::Opening,
             socket: None,
-            full: false,
+            full: None,
             progress: None,
             waker: None,
         }
@@ -121,13 +121,13 @@ impl Place {
             Ok(written) => {
                 self.next += written as u64;
                 if written < due.len() {
-                    self.full = true;
+                    self.full = Some(Instant::now());
                     self.hand_over(Writer::Task);
                 }
                 return Some(skipped..skipped + written);
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                self.full = true;
+                self.full = Some(Instant::now());
                 self.hand_over(Writer::Task);
             }
             Err(error) => self.hand_over(Writer::Lost(error.kind())),
@@ -165,6 +165,18 @@ impl Place {
         }
     }
 
+    /// Returns the number of bytes that the log keeps for this member.
+    pub(super) fn lag(&self, end: u64) -> u64 {
+        end - self.needs(end)
+    }
+
+    /// Whether the member has taken nothing for so long that the room should not wait for it. One that has read before while
+    /// it was behind gets [`PATIENCE`] times as long.
+    pub(super) fn is_stuck(&self, stuck_after: Duration, now: Instant) -> bool {
+        let patience = if self.progress.is_some() { stuck_after * PATIENCE } else { stuck_after };
+        self.full.is_some_and(|since| now.saturating_duration_since(since) > patience)
+    }
+
     /// Writes what the member's task has to write: its own frames first, but never inside a frame of the room. For a
     /// member that has left, the room's frames go first, unless one of its own is partly written.
     pub(super) fn poll_catch_up(
@@ -197,7 +209,7 @@ impl Place {
                 return Poll::Ready(Ok(()));
             }
             let taken = socket.try_write(bytes);
-            if taken.is_ok() && std::mem::take(&mut self.full) {
+            if taken.is_ok() && self.full.take().is_some() {
                 self.progress = Some(Instant::now());
             }
             match taken {
@@ -211,11 +223,32 @@ impl Place {
                     self.next += written as u64;
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    self.full = true;
+                    self.full.get_or_insert_with(Instant::now);
                     ready!(socket.as_ref().poll_write_ready(context))?;
                 }
                 Err(error) => return Poll::Ready(Err(error)),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn member_is_stuck_when_its_full_socket_takes_nothing_for_long() {
+        const STUCK_AFTER: Duration = Duration::from_secs(1);
+        let mut place = Place::new(Arc::new(Client::new(1, 0)), 0);
+        let start = Instant::now();
+        let after = |place: &Place, time| place.is_stuck(STUCK_AFTER, start + time);
+        assert!(!after(&place, PATIENCE * STUCK_AFTER * 2));
+        place.full = Some(start);
+        assert!(!after(&place, STUCK_AFTER));
+        assert!(after(&place, STUCK_AFTER + Duration::from_nanos(1)));
+        // It has taken something after it was full, and is full again.
+        place.progress = Some(start);
+        assert!(!after(&place, STUCK_AFTER * PATIENCE));
+        assert!(after(&place, STUCK_AFTER * PATIENCE + Duration::from_nanos(1)));
     }
 }

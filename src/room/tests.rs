@@ -1,8 +1,10 @@
 use super::member::Cut;
+use super::pace::Waiting;
 use super::*;
 use crate::frame::encode;
 use crate::frame::length_on_wire;
 use crate::http::admission::Admission;
+use crate::limits::{PACE_STEP, PATIENCE};
 use crate::protocol::output::Output;
 use crate::view::audience::tests::Hall;
 use crate::view::hooks::{Start, What};
@@ -41,7 +43,8 @@ fn run<T>(future: impl Future<Output = T>) -> T {
 }
 
 fn new_room(parts: usize, max_backlog: usize) -> Arc<Room> {
-    Room::new(parts, max_backlog, View::new(|_, _, _| (), Admission::default()))
+    let limits = Limits { max_backlog, ..Limits::default() };
+    Room::new(parts, &limits, View::new(|_, _, _| (), Admission::default()))
 }
 
 fn join(room: &Arc<Room>, part: usize, number: u64) -> Member {
@@ -272,7 +275,7 @@ fn view_receives_all_that_a_member_behind_is_sent() {
     run(async {
         let mut hall = Hall::new();
         let _watch = hall.watch();
-        let room = Room::new(1, FAR, hall.view.clone());
+        let room = Room::new(1, &Limits::default(), hall.view.clone());
         let mut seat = Seat::take(&room, 0, 1).await;
         seat.catch_up().await.unwrap();
         hall.told();
@@ -857,4 +860,78 @@ proptest! {
     ) {
         run(play(steps, backlog));
     }
+}
+
+/// A room with this backlog, a member that is far behind because nobody reads, and one that keeps up.
+async fn room_with_a_slow_member(backlog: usize) -> (Arc<Room>, Seat, Seat) {
+    let room = new_room(2, backlog);
+    let mut slow = Seat::take(&room, 0, 1).await;
+    let mut fast = Seat::take(&room, 1, 2).await;
+    slow.catch_up().await.unwrap();
+    let frame = text([b'x'; HUGE]);
+    while slow.behind() <= backlog as u64 / 4 {
+        assert!(!room.pace.is_paced());
+        say(&room, &frame);
+        assert!(slow.poll().await.is_pending());
+        fast.hear(frame.len()).await;
+    }
+    assert!(room.pace.is_paced());
+    (room, slow, fast)
+}
+
+#[test]
+fn room_is_paced_until_the_slow_member_is_half_as_far_behind() {
+    run(async {
+        let backlog = 40 * HUGE;
+        let (room, mut slow, _fast) = room_with_a_slow_member(backlog).await;
+        let later = Instant::now() + 100 * PACE_STEP;
+        while slow.behind() > backlog as u64 / 8 {
+            assert_eq!(lock(&room.parts[0].list).review(&room.pace, Instant::now()), Waiting::ForMembers);
+            slow.hear(HUGE / 2).await;
+        }
+        assert_eq!(lock(&room.parts[0].list).review(&room.pace, Instant::now()), Waiting::ForNobody);
+        // The limit grows until it is none.
+        assert!(room.adjust_pace(later));
+        while room.adjust_pace(Instant::now() + 100 * PACE_STEP) {}
+        assert!(!room.pace.is_paced());
+    });
+}
+
+#[test]
+fn room_does_not_wait_for_a_stuck_member() {
+    run(async {
+        let (room, mut slow, _fast) = room_with_a_slow_member(40 * HUGE).await;
+        let patience = Limits::default().stuck_after() * PATIENCE;
+        assert!(room.adjust_pace(Instant::now()));
+        assert!(!room.adjust_pace(Instant::now() + patience));
+        assert!(!room.pace.is_paced());
+        assert!(slow.poll().await.is_pending());
+        assert_eq!(room.members(), 2);
+    });
+}
+
+#[test]
+fn room_does_not_wait_for_a_member_that_is_gone() {
+    run(async {
+        let (room, slow, _fast) = room_with_a_slow_member(40 * HUGE).await;
+        assert_eq!(lock(&room.parts[0].list).review(&room.pace, Instant::now()), Waiting::ForMembers);
+        drop(slow);
+        assert_eq!(lock(&room.parts[0].list).review(&room.pace, Instant::now()), Waiting::ForNobody);
+    });
+}
+
+#[test]
+fn room_without_a_pace_waits_for_nobody() {
+    run(async {
+        let limits = Limits { pace: 0, max_backlog: 8 * HUGE, ..Limits::default() };
+        let room = Room::new(1, &limits, View::new(|_, _, _| (), Admission::default()));
+        let mut slow = Seat::take(&room, 0, 1).await;
+        slow.catch_up().await.unwrap();
+        let frame = text([b'x'; HUGE]);
+        for _ in 0..6 {
+            say(&room, &frame);
+            assert!(slow.poll().await.is_pending());
+            assert!(!room.pace.is_paced());
+        }
+    });
 }

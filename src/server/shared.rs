@@ -68,7 +68,7 @@ impl Shared {
     pub fn new(options: &Options, view: View) -> Self {
         let max_connections = options.limits.max_connections.clamp(1, MOST_CONNECTIONS);
         Self {
-            room: Room::new(options.threads, options.limits.max_backlog, view.clone()),
+            room: Room::new(options.threads, &options.limits, view.clone()),
             limits: options.limits,
             admission: options.admission.clone(),
             view,

@@ -57,7 +57,12 @@ impl Threads {
 }
 
 async fn serve_part(server: Arc<Shared>, part: usize) {
-    tokio::join!(server.room.take_turns(part), tick(&server, part));
+    let pace = async {
+        if part == 0 {
+            server.room.keep_pace().await;
+        }
+    };
+    tokio::join!(server.room.take_turns(part), tick(&server, part), pace);
 }
 
 /// A clock that fires once a second. tokio wakes a thread for each timer that becomes the next

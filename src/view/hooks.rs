@@ -58,6 +58,8 @@ pub enum What {
         /// Members that are behind.
         behind: usize,
     },
+    /// The client had more to say, and was not read for this long.
+    Waited(Duration),
     /// The connection left the room.
     Left {
         /// Members that remain.
@@ -264,6 +266,11 @@ impl View {
             let (members, behind) = counts();
             What::Broadcast { bytes, members, behind }
         });
+    }
+
+    /// The client had more to say, and was not read for this long.
+    pub fn waited(&self, client: &Arc<Client>, time: Duration) {
+        self.tell(client, RESERVED, 0, || What::Waited(time));
     }
 
     /// The connection left the room.

@@ -247,6 +247,13 @@ impl Event {
         Self::new("broadcast", Phase::Loop, "RFC 6455 6.1", sentence, fields)
     }
 
+    /// The room is paced, and the client was not read for this long.
+    pub fn waited(time: Duration) -> Self {
+        let sentence = format!("speaks faster than the room can take: not read for {} ms", time.as_millis());
+        let fields = vec![("milliseconds", time.as_millis().to_string())];
+        Self::new("waited", Phase::Loop, "RFC 9293 3.8.6", sentence, fields)
+    }
+
     /// A Ping was sent or received.
     pub fn ping(by: Side) -> Self {
         let fields = vec![("by", by.to_string())];

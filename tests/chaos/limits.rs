@@ -142,7 +142,7 @@ async fn the_memory_of_one_huge_message_is_given_back() {
 
 #[tokio::test]
 async fn fifty_clients_that_do_not_read_cost_one_backlog() {
-    const BACKLOG: usize = 2 << 20;
+    const BACKLOG: usize = 4 << 20;
     let program = SWITCHBOARD.start(&["--max-backlog", &BACKLOG.to_string()]);
     let target = program.target();
     let mut crowd = Vec::new();

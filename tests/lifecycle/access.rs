@@ -24,7 +24,7 @@ fn off_by_default() {
     assert!(head.starts_with("HTTP/1.1 404 Not Found\r\n"), "{head}");
     let start = "404 Not Found\n\n\
          fault: the lifecycle is not shown here\n\
-         rule:  it is on when the server listens on loopback alone, or with `--lifecycle on`\n\
+         rule:  it is on by default on loopback alone, or with `--lifecycle on`\n\
          sent:  /lifecycle\n";
     assert!(text.starts_with(start), "{text}");
 }

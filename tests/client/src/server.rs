@@ -13,8 +13,8 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 use switchboard::http::admission::Admission;
+use switchboard::server::listener::listen_on;
 use switchboard::server::serve;
-use tokio::net::TcpListener;
 use tokio::runtime::Builder;
 use tokio::sync::oneshot;
 
@@ -98,7 +98,7 @@ impl Server {
             let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
             // An error means that the test has ended.
             let _ = end.send(runtime.block_on(async {
-                let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+                let listener = listen_on((Ipv4Addr::LOCALHOST, 0).into())?;
                 bound.send(listener.local_addr()?).expect("the test waits");
                 serve(vec![listener], options, async { drop(stopped.await) }).await
             }));

@@ -1,0 +1,273 @@
+//! The pace: how much all speakers together may say while a member is far behind.
+//!
+//! While everyone keeps up, nobody is limited. When a member is far behind, the room is *paced*: a speaker that has more to say
+//! waits, and waiting means that its socket is not read, so TCP holds the client back (RFC 9293 3.8.6). Nothing is dropped.
+//! The speaker that has said least lately goes first, and a quiet one hardly waits.
+//!
+//! When nobody is far behind any more, the limit doubles every [`PACE_STEP`], until it limits nothing. A sudden end would let
+//! the speakers fill every member's socket at once, ahead of what quiet ones say.
+
+use super::place::Place;
+use super::{List, Room, lock};
+use crate::limits::{FASTEST_PACE, HALF_LIFE, Limits, PACE_CREDIT, PACE_STEP, PACE_TICK, QUIET, QUIET_ADVANCE};
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+use tokio::sync::Notify;
+use tokio::time::sleep;
+
+/// The pace of a room.
+#[derive(Debug)]
+pub(super) struct Pace {
+    /// Bytes per second while a member is far behind. 0: no limit.
+    lowest: u64,
+    /// How many bytes behind is far behind.
+    far: u64,
+    /// See [`Limits::stuck_after`].
+    stuck_after: Duration,
+    born: Instant,
+    paced: AtomicBool,
+    /// The room has become paced.
+    begun: Notify,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    /// Bytes per second now.
+    rate: u64,
+    /// When the rate was last set.
+    since: Instant,
+    /// The time by which the rate allows all that was said.
+    paid: Instant,
+    /// The speakers that wait, by the numbers of their connections.
+    waiting: BTreeMap<u64, Speaker>,
+}
+
+#[derive(Debug)]
+struct Speaker {
+    said: Said,
+    since: Instant,
+    waker: Waker,
+}
+
+/// Whom a paced room waits for. The greatest of several counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Waiting {
+    /// All have caught up, or are gone.
+    ForNobody,
+    /// The last one turned out to be stuck.
+    InVain,
+    /// For members that are far behind.
+    ForMembers,
+}
+
+/// The bytes that were read from a speaker lately: a sum that is halved in each [`HALF_LIFE`].
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Said {
+    bytes: u32,
+    /// Half-lives up to the last change.
+    age: u32,
+}
+
+impl Said {
+    fn add(&mut self, bytes: usize, age: u32) {
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        *self = Self { bytes: self.at(age).saturating_add(bytes), age };
+    }
+
+    /// What is left of the sum at this age.
+    fn at(self, age: u32) -> u32 {
+        self.bytes.checked_shr(age.saturating_sub(self.age)).unwrap_or(0)
+    }
+}
+
+impl State {
+    fn set_rate(&mut self, rate: u64, now: Instant) {
+        (self.rate, self.since) = (rate, now);
+    }
+
+    /// The speaker that goes first, and when it may.
+    fn first(&self, age: u32) -> Option<(u64, Instant)> {
+        let said = |speaker: &Speaker| speaker.said.at(age);
+        let (number, first) = self.waiting.iter().min_by_key(|(_, speaker)| said(speaker))?;
+        let advance = QUIET_ADVANCE * QUIET.saturating_sub(said(first)) / QUIET;
+        Some((*number, self.paid.checked_sub(advance).unwrap_or(self.paid)))
+    }
+
+    /// Wakes the speaker that goes first, if it may speak now.
+    fn wake_first(&self, age: u32, now: Instant) {
+        if let Some((number, _)) = self.first(age).filter(|(_, from)| *from <= now) {
+            self.waiting[&number].waker.wake_by_ref();
+        }
+    }
+}
+
+impl Pace {
+    /// The pace of a room with these limits. It limits nothing yet.
+    pub(super) fn new(limits: &Limits, now: Instant) -> Self {
+        Self {
+            lowest: limits.pace,
+            far: limits.far_behind(),
+            stuck_after: limits.stuck_after(),
+            born: now,
+            paced: AtomicBool::new(false),
+            begun: Notify::new(),
+            state: Mutex::new(State { rate: limits.pace, since: now, paid: now, waiting: BTreeMap::new() }),
+        }
+    }
+
+    /// Whether speakers may have to wait.
+    pub(super) fn is_paced(&self) -> bool {
+        self.paced.load(Relaxed)
+    }
+
+    /// Limits the speakers, because a member is far behind.
+    fn begin(&self, now: Instant) {
+        if !self.is_paced() {
+            lock(&self.state).set_rate(self.lowest, now);
+            self.paced.store(true, Relaxed);
+            self.begun.notify_one();
+        }
+    }
+
+    /// Half-lives since the room was created.
+    fn age(&self, now: Instant) -> u32 {
+        let ages = now.saturating_duration_since(self.born).as_secs() / HALF_LIFE.as_secs();
+        u32::try_from(ages).unwrap_or(u32::MAX)
+    }
+
+    /// What a speaker has said that joins now: nothing, but it does not go before those who have said little for a while.
+    pub(super) fn newcomer(&self, now: Instant) -> Said {
+        Said { bytes: QUIET, age: self.age(now) }
+    }
+
+    /// Counts what was read from a speaker, for the order of the speakers.
+    pub(super) fn count_read(&self, said: &mut Said, bytes: usize, now: Instant) {
+        said.add(bytes, self.age(now));
+    }
+
+    /// Counts what is broadcast, for the limit.
+    pub(super) fn count_broadcast(&self, bytes: usize, now: Instant) {
+        let mut state = lock(&self.state);
+        let earliest = now.checked_sub(PACE_CREDIT).unwrap_or(now);
+        let time = Duration::from_nanos((bytes as u64).saturating_mul(1_000_000_000) / state.rate.max(1));
+        state.paid = state.paid.max(earliest) + time;
+    }
+
+    /// Ready when a speaker may be read once. Returns how long it has waited.
+    pub(super) fn poll_speak(
+        &self,
+        number: u64,
+        said: Said,
+        now: Instant,
+        context: &mut Context<'_>,
+    ) -> Poll<Duration> {
+        let mut state = lock(&self.state);
+        if !self.is_paced() {
+            return Poll::Ready(Duration::ZERO);
+        }
+        let waker = context.waker().clone();
+        let since = state.waiting.get(&number).map_or(now, |speaker| speaker.since);
+        state.waiting.insert(number, Speaker { said, since, waker });
+        match state.first(self.age(now)) {
+            Some((first, from)) if first == number && from <= now => {
+                state.waiting.remove(&number);
+                Poll::Ready(now - since)
+            }
+            _ => {
+                state.wake_first(self.age(now), now);
+                Poll::Pending
+            }
+        }
+    }
+
+    /// Whether this speaker waits.
+    pub(super) fn is_waiting(&self, number: u64) -> bool {
+        self.is_paced() && lock(&self.state).waiting.contains_key(&number)
+    }
+
+    /// Forgets a speaker that is gone.
+    pub(super) fn forget(&self, number: u64) {
+        if self.is_paced() {
+            lock(&self.state).waiting.remove(&number);
+        }
+    }
+
+    /// Adjusts the limit to whom the room waits for, and wakes the speaker that may speak. Returns whether there is a
+    /// limit still.
+    fn adjust(&self, waiting: Waiting, now: Instant) -> bool {
+        let mut state = lock(&self.state);
+        match waiting {
+            Waiting::ForMembers => state.set_rate(self.lowest, now),
+            Waiting::ForNobody if now - state.since < PACE_STEP => {}
+            Waiting::ForNobody => {
+                let rate = state.rate * 2;
+                state.set_rate(rate, now);
+            }
+            Waiting::InVain => {}
+        }
+        if waiting == Waiting::InVain || state.rate > FASTEST_PACE {
+            self.paced.store(false, Relaxed);
+            std::mem::take(&mut state.waiting).into_values().for_each(|speaker| speaker.waker.wake());
+            return false;
+        }
+        state.wake_first(self.age(now), now);
+        true
+    }
+}
+
+impl Room {
+    /// Adjusts the pace from when a member is far behind until it limits nothing, again and again. Never returns.
+    pub async fn keep_pace(&self) {
+        loop {
+            self.pace.begun.notified().await;
+            while self.adjust_pace(Instant::now()) {
+                sleep(PACE_TICK).await;
+            }
+        }
+    }
+
+    pub(super) fn adjust_pace(&self, now: Instant) -> bool {
+        let found = self.parts.iter().map(|part| lock(&part.list).review(&self.pace, now)).max();
+        self.pace.adjust(found.unwrap_or(Waiting::ForNobody), now)
+    }
+}
+
+impl List {
+    /// Notes the members that are far behind after a turn, and begins the pace if the room should wait for one. `most` is the
+    /// most bytes that any member is behind.
+    pub(super) fn note_slow(&mut self, most: u64, pace: &Pace) {
+        if pace.lowest == 0 || most <= pace.far {
+            return;
+        }
+        let now = Instant::now();
+        let places = self.members.iter().chain(&self.leaving);
+        let is_slow = |place: &Place| place.lag(self.log.end) > pace.far && !place.is_stuck(pace.stuck_after, now);
+        self.slow.extend(places.filter(|(_, place)| is_slow(place)).map(|(number, _)| number));
+        if !self.slow.is_empty() {
+            pace.begin(now);
+        }
+    }
+
+    /// Looks at the members that the room waits for. It stops waiting for those that are half as far behind now, that are gone,
+    /// or that are stuck.
+    pub(super) fn review(&mut self, pace: &Pace, now: Instant) -> Waiting {
+        let Self { members, leaving, log, slow, .. } = self;
+        let mut found = Waiting::ForNobody;
+        slow.retain(|number| {
+            let place = members.get(number).or_else(|| leaving.get(number));
+            let Some(place) = place.filter(|place| place.lag(log.end) > pace.far / 2) else { return false };
+            let is_stuck = place.is_stuck(pace.stuck_after, now);
+            found = found.max(if is_stuck { Waiting::InVain } else { Waiting::ForMembers });
+            !is_stuck
+        });
+        found
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
