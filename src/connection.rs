@@ -228,7 +228,7 @@ impl Connection {
 
     /// Reads once, and processes the input.
     fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let most = match &self.seat {
+        let most = match &mut self.seat {
             Seat::Room(member) => ready!(member.poll_speak(self.reader.as_ref(), context))?,
             Seat::Alone(_) => READ_SIZE,
         };

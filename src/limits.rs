@@ -323,6 +323,9 @@ pub const MOST_VIEWERS: usize = 16;
 /// The silence before a viewer of `GET /lifecycle` gets a comment.
 pub const HEARTBEAT: Duration = Duration::from_secs(15);
 
+/// The time that a speaker has waited when the view is told. Paced speakers wait before each read, which would be too many steps.
+pub const SHOWN_WAIT: Duration = Duration::from_millis(250);
+
 /// Bytes of a frame's payload that are shown.
 pub const SHOWN_PAYLOAD: usize = 48;
 
