@@ -20,7 +20,9 @@ pub struct Member {
     room: Arc<Room>,
     pub(super) client: Arc<Client>,
     said: Said,
-    /// How long it has waited for its turn to speak since the view was told.
+    /// Whether the client is not read, because others are to speak first.
+    is_waiting: bool,
+    /// How long it has waited since the view was told.
     waited: Duration,
 }
 
@@ -43,7 +45,7 @@ impl Member {
     /// The membership of a connection that has a place.
     pub(super) fn new(room: Arc<Room>, client: Arc<Client>) -> Self {
         let said = room.pace.newcomer(Instant::now());
-        Self { room, client, said, waited: Duration::ZERO }
+        Self { room, client, said, is_waiting: false, waited: Duration::ZERO }
     }
 
     pub(super) fn list(&self) -> MutexGuard<'_, List> {
@@ -57,10 +59,13 @@ impl Member {
     /// The socket is lost.
     pub fn poll_speak(&mut self, socket: &TcpStream, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
         if !self.room.pace.is_paced() {
+            self.is_waiting = false;
             return Poll::Ready(Ok(READ_SIZE));
         }
         ready!(socket.poll_read_ready(context))?;
-        self.waited += ready!(self.room.pace.poll_speak(self.client.number, self.said, Instant::now(), context));
+        let waited = self.room.pace.poll_speak(self.client.number, self.said, Instant::now(), context);
+        self.is_waiting = waited.is_pending();
+        self.waited += ready!(waited);
         if self.waited >= SHOWN_WAIT {
             self.room.view.waited(&self.client, take(&mut self.waited));
         }
@@ -72,9 +77,9 @@ impl Member {
         self.room.pace.count_read(&mut self.said, bytes, now);
     }
 
-    /// Whether the client waits for its turn to speak.
+    /// Whether the client has more to say, and is not read because others are to speak first.
     pub fn is_waiting(&self) -> bool {
-        self.room.pace.is_waiting(self.client.number)
+        self.is_waiting
     }
 
     /// Broadcasts whole frames to all members.

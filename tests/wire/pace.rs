@@ -4,9 +4,9 @@ use crate::SWITCHBOARD;
 use std::time::Duration;
 use test_client::FLOOD_DEADLINE;
 use test_client::client::Client;
-use test_client::frame::{CLOSE, FIN, Frame, PING, PONG, from_client, says, text};
+use test_client::frame::{CLOSE, CONTINUATION, FIN, Frame, PING, PONG, TEXT, from_client, says, text};
 use test_client::request::opening;
-use test_client::server::limits::Limits;
+use test_client::server::limits::{Limits, UNFINISHED_MESSAGE_AGE};
 use test_client::server::{Options, Server};
 use tokio::time::{Instant, sleep_until, timeout};
 
@@ -90,6 +90,34 @@ async fn echo_is_not_paced() {
         echo.send(&text(&message(number)));
         assert!(next(&mut echo).await.payload == message(number).into_bytes());
     }
+}
+
+#[tokio::test]
+#[ignore = "takes 35 s: longer than a message may take"]
+async fn time_spent_waiting_does_not_count_for_an_unfinished_message() {
+    const SECOND: Duration = Duration::from_secs(1);
+    let limits = Limits { pace: 1, ping_interval: None, ..Limits::default() };
+    let server = Server::start(Options { limits, ..Options::default() });
+    let target = server.target();
+    let slow = target.open(Client::connect_small(target.address).await.unwrap(), 1).await.unwrap();
+    let mut speaker = target.join(2).await.unwrap();
+    let mut begun = target.join(3).await.unwrap();
+    let start = Instant::now();
+    begun.send(&from_client(TEXT, b"begun, "));
+    for number in 0..limits.max_backlog / MESSAGE {
+        speaker.send(&text(&message(number)));
+    }
+    hear(&mut speaker, limits.max_backlog / 4 / MESSAGE).await;
+    // The room is paced: this waits.
+    begun.send(&from_client(CONTINUATION, b"continued, "));
+    begun.flush().await;
+    sleep_until(start + UNFINISHED_MESSAGE_AGE - 10 * SECOND).await;
+    drop(slow);
+    sleep_until(start + UNFINISHED_MESSAGE_AGE + 3 * SECOND).await;
+    begun.send(&from_client(FIN | CONTINUATION, b"finished"));
+    let own = says(3, "begun, continued, finished");
+    let own = Frame::parse(&own).unwrap().0.payload;
+    while next(&mut begun).await.payload != own {}
 }
 
 #[tokio::test]
