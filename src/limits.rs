@@ -128,7 +128,7 @@ impl Limits {
 /// message, and all other messages of the same read. A member that is almost [far behind](Limits::far_behind) may get one
 /// more batch, and half of another before the pace takes effect.
 const fn smallest_backlog(max_message_size: usize) -> u64 {
-    2 * ((MAX_PENDING + READ_SIZE * MOST_GROWTH + BROADCAST_OVERHEAD) as u64 + max_message_size as u64)
+    ((MAX_PENDING + READ_SIZE * MOST_GROWTH + BROADCAST_OVERHEAD) as u64 + max_message_size as u64).saturating_mul(2)
 }
 
 /// A `--max-backlog` that one batch may exceed.
