@@ -245,7 +245,7 @@ pub const PACED_READ: usize = 4 * 1024;
 pub const HALF_LIFE: Duration = Duration::from_secs(4);
 
 /// Bytes read lately below which a speaker counts as quiet.
-pub const QUIET: u32 = 4 * 1024;
+pub const QUIET: u32 = 32 * 1024;
 
 /// How far ahead of the pace a speaker may be that has said nothing lately. All quiet speakers together can't be further ahead.
 pub const QUIET_ADVANCE: Duration = Duration::from_millis(250);

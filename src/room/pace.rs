@@ -145,9 +145,9 @@ impl Pace {
         u32::try_from(ages).unwrap_or(u32::MAX)
     }
 
-    /// What a speaker has said that joins now: nothing, but it does not go before those who have said little for a while.
+    /// What a speaker has said that joins now: nothing. But if the room is paced, it does not go before the quiet ones.
     pub(super) fn newcomer(&self, now: Instant) -> Said {
-        Said { bytes: QUIET, age: self.age(now) }
+        Said { bytes: if self.is_paced() { QUIET } else { 0 }, age: self.age(now) }
     }
 
     /// Counts what was read from a speaker, for the order of the speakers.

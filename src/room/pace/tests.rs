@@ -38,9 +38,9 @@ impl Stage {
         Voice { number, said: self.pace.newcomer(self.now), total: 0 }
     }
 
-    /// One whose silence since it joined makes it quiet.
+    /// One that joined before the room was paced.
     fn quiet_voice(&self, number: u64) -> Voice {
-        Voice { said: Said { bytes: 0, age: 0 }, ..self.voice(number) }
+        Voice { said: Self::new().voice(number).said, ..self.voice(number) }
     }
 
     fn may_speak(&self, voice: &Voice) -> bool {
@@ -152,7 +152,8 @@ fn quiet_speaker_does_not_wait_behind_loud_ones() {
 #[test]
 fn newcomer_does_not_go_before_a_quiet_speaker() {
     let stage = Stage::paced();
-    let (quiet, newcomer) = (stage.quiet_voice(2), stage.voice(1));
+    let (mut quiet, newcomer) = (stage.quiet_voice(2), stage.voice(1));
+    stage.pace.count_read(&mut quiet.said, QUIET as usize - 1, stage.now);
     stage.pace.count_broadcast(1_000_000, stage.now);
     assert!(!stage.may_speak(&quiet));
     assert!(!stage.may_speak(&newcomer));
