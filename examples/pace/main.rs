@@ -11,7 +11,7 @@ use std::process::{ExitCode, Stdio};
 use std::time::Duration;
 use test_client::client::Client;
 use test_client::flood::{Flooder, read_slowly};
-use test_client::frame::{says_prefix, text, unmasked};
+use test_client::frame::{FIN, PING, PONG, from_client, says_prefix, text, unmasked};
 use test_client::program::{Executable, Program};
 use test_client::server::limits::Limits;
 use tokio::time::{Instant, interval_at, timeout_at};
@@ -157,8 +157,11 @@ async fn listen(mut client: Client, quiet: i64, start: Instant, end: Instant) ->
     let mut heard = Heard { delays: Vec::new(), bytes: 0 };
     while let Ok(read) = timeout_at(end, client.read_more()).await {
         read.map_err(|ended| io::Error::other(format!("the reader was cut off: {ended}")))?;
-        let mut length = 0;
+        let (mut length, mut pongs) = (0, Vec::new());
         while let Some((frame, payload)) = unmasked(&client.unread()[length..]) {
+            if client.unread()[length] == FIN | PING {
+                pongs.extend(from_client(FIN | PONG, payload));
+            }
             length += frame;
             if let Some(time) = payload.strip_prefix(prefix.as_bytes()) {
                 let sent = String::from_utf8_lossy(time).parse().map_err(io::Error::other)?;
@@ -166,6 +169,7 @@ async fn listen(mut client: Client, quiet: i64, start: Instant, end: Instant) ->
             }
         }
         client.skip(length);
+        client.send(&pongs);
         heard.bytes += length as u64;
     }
     Ok(heard)
