@@ -51,6 +51,8 @@ struct Speaker {
     said: Said,
     since: Instant,
     waker: Waker,
+    /// When it was woken to speak. If it does not come, it must not keep the others waiting.
+    woken: Option<Instant>,
 }
 
 /// Whom a paced room waits for. The greatest of several counts.
@@ -96,17 +98,21 @@ impl State {
     }
 
     /// The speaker that goes first, and when it may.
-    fn first(&self, age: u32) -> Option<(u64, Instant)> {
+    fn first(&self, age: u32, now: Instant) -> Option<(u64, Instant)> {
         let said = |speaker: &Speaker| speaker.said.at(age);
-        let (number, first) = self.waiting.iter().min_by_key(|(_, speaker)| said(speaker))?;
+        let is_late = |speaker: &Speaker| speaker.woken.is_some_and(|at| now - at > PACE_CREDIT);
+        let waiting = self.waiting.iter().filter(|(_, speaker)| !is_late(speaker));
+        let (number, first) = waiting.min_by_key(|(_, speaker)| said(speaker))?;
         let advance = QUIET_ADVANCE * QUIET.saturating_sub(said(first)) / QUIET;
         Some((*number, self.paid.checked_sub(advance).unwrap_or(self.paid)))
     }
 
     /// Wakes the speaker that goes first, if it may speak now.
-    fn wake_first(&self, age: u32, now: Instant) {
-        if let Some((number, _)) = self.first(age).filter(|(_, from)| *from <= now) {
-            self.waiting[&number].waker.wake_by_ref();
+    fn wake_first(&mut self, age: u32, now: Instant) {
+        let first = self.first(age, now).filter(|(_, from)| *from <= now);
+        if let Some(speaker) = first.and_then(|(number, _)| self.waiting.get_mut(&number)) {
+            speaker.woken.get_or_insert(now);
+            speaker.waker.wake_by_ref();
         }
     }
 }
@@ -177,8 +183,8 @@ impl Pace {
         }
         let waker = context.waker().clone();
         let since = state.waiting.get(&number).map_or(now, |speaker| speaker.since);
-        state.waiting.insert(number, Speaker { said, since, waker });
-        match state.first(self.age(now)) {
+        state.waiting.insert(number, Speaker { said, since, waker, woken: None });
+        match state.first(self.age(now), now) {
             Some((first, from)) if first == number && from <= now => {
                 state.waiting.remove(&number);
                 Poll::Ready(now - since)

@@ -158,7 +158,7 @@ fn newcomer_does_not_go_before_a_quiet_speaker() {
     assert!(!stage.may_speak(&quiet));
     assert!(!stage.may_speak(&newcomer));
     let age = stage.pace.age(stage.now);
-    assert_eq!(lock(&stage.pace.state).first(age).map(|(number, _)| number), Some(2));
+    assert_eq!(lock(&stage.pace.state).first(age, stage.now).map(|(number, _)| number), Some(2));
 }
 
 #[test]
@@ -198,6 +198,23 @@ fn the_first_to_speak_is_woken_when_it_may() {
     stage.speak(&mut loud, 0);
     stage.pace.adjust(Waiting::ForMembers, stage.now);
     assert_eq!(rung(), (1, 1));
+}
+
+#[test]
+fn speaker_that_does_not_come_keeps_nobody_waiting() {
+    let mut stage = Stage::paced();
+    let (mut first, mut second) = (stage.quiet_voice(1), stage.voice(2));
+    stage.speak(&mut second, 400_000);
+    stage.speak(&mut first, 10);
+    assert!(!stage.may_speak(&first));
+    assert!(!stage.may_speak(&second));
+    stage.now += Duration::from_secs(1);
+    stage.pace.adjust(Waiting::ForMembers, stage.now);
+    stage.now += PACE_CREDIT;
+    assert!(!stage.may_speak(&second), "the first one may still come");
+    stage.now += MILLISECOND;
+    assert!(stage.may_speak(&second));
+    assert!(stage.may_speak(&first));
 }
 
 #[test]
