@@ -231,8 +231,9 @@ pub const FASTEST_PACE: u64 = 1 << 30;
 /// How often the pace is adjusted while the room is paced.
 pub const PACE_TICK: Duration = Duration::from_millis(5);
 
-/// The time between two doublings of the pace.
-pub const PACE_STEP: Duration = Duration::from_millis(100);
+/// The time between two doublings of the pace. Shorter, and the limit would grow past what 100 members take before a slow one is
+/// noticed again.
+pub const PACE_STEP: Duration = Duration::from_millis(250);
 
 /// Time in which nothing was said that speakers may make up for: they are woken up to a [`PACE_TICK`] late.
 pub const PACE_CREDIT: Duration = PACE_TICK.saturating_mul(2);
