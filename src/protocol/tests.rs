@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 use std::io::Write;
 use std::time::Duration;
+use tungstenite::protocol::Role;
 use tungstenite::protocol::frame::coding::Data;
 
 /// What was delivered, to keep.
@@ -395,7 +396,7 @@ fn the_server_sends_one_close_however_often_it_has_reason_to() {
     assert_eq!(run.written(), close_frame(1001, "away"));
     assert_eq!(run.protocol.closing().cloned(), by_server(away(), false));
     assert!(run.protocol.is_closed());
-    assert!(run.protocol.context.is_none());
+    assert!(run.protocol.context.is_none() && run.protocol.half_read.is_none());
 }
 
 #[test]
@@ -473,7 +474,7 @@ fn the_bytes_of_an_unfinished_message_put_its_deadline_off() {
     run.protocol = protocol(1 << 20);
     let rate = UNFINISHED_MESSAGE_RATE;
     // With the header, it is a whole number of seconds.
-    let frame = claim(0x01, 4 * rate);
+    let frame = claim(0x02, 4 * rate);
     run.receive_at(start, &frame);
     let after = |seconds| start + UNFINISHED_MESSAGE_AGE + Duration::from_secs(seconds);
     let payload = vec![0; usize::try_from(rate).unwrap()];
@@ -595,10 +596,10 @@ fn a_connection_that_closes_is_not_asked_whether_it_is_there() {
 // What tungstenite keeps.
 
 #[test]
-fn an_open_connection_has_a_context_only_while_half_read() {
+fn an_open_connection_keeps_something_only_while_half_read() {
     let text = masked(0x81, b"text");
     let mut run = Run::new();
-    let half_read = |run: &Run| (run.protocol.context.is_some(), !run.protocol.is_between_messages());
+    let half_read = |run: &Run| (run.protocol.half_read.is_some(), !run.protocol.is_between_messages());
     assert_eq!(half_read(&run), (false, false));
     run.receive(&text[..3]);
     assert_eq!(half_read(&run), (true, true));
