@@ -228,13 +228,17 @@ impl Connection {
 
     /// Reads once, and processes the input.
     fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let most = match &self.seat {
-            Seat::Room(member) => ready!(member.poll_speak(self.reader.as_ref(), context))?,
+        let most = match &mut self.seat {
+            Seat::Room(member) => {
+                let has_waited = member.is_waiting();
+                let most = ready!(member.poll_speak(self.reader.as_ref(), context))?;
+                if has_waited {
+                    self.protocol.excuse(Instant::now());
+                }
+                most
+            }
             Seat::Alone(_) => READ_SIZE,
         };
-        if most < READ_SIZE {
-            self.protocol.excuse(Instant::now());
-        }
         SCRATCH.with_borrow_mut(|scratch| {
             let mut read = ReadBuf::new(&mut scratch.read[..most]);
             ready!(Pin::new(&mut self.reader).poll_read(context, &mut read))?;

@@ -30,10 +30,12 @@
 //! - **join**: to take a place in the room, before the 101 is written
 //! - **log**, of the room: the last bytes of its stream, kept for members that are behind
 //! - **member**: a connection that has joined
+//! - **pace**: the bytes per second that all speakers together may say while a member is far behind
 //! - **part**: the members whose connections one thread serves
 //! - **place**: the position, in the room's stream, of the next byte that a member gets
 //! - **record**: what a hook tells the view
 //! - **room**: the members, and the stream of frames that all of them receive
+//! - **speaker**: a member that sends messages
 //! - **step**: one thing that happened to one connection, as the view shows it
 //! - **turn**: one pass over the members of a part, with one write to each; usually after all readable sockets of its
 //!   thread have been read

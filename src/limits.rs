@@ -128,7 +128,7 @@ impl Limits {
 /// message, and all other messages of the same read. A member that is almost [far behind](Limits::far_behind) may get one
 /// more batch, and half of another before the pace takes effect.
 const fn smallest_backlog(max_message_size: usize) -> u64 {
-    2 * ((MAX_PENDING + READ_SIZE * MOST_GROWTH + BROADCAST_OVERHEAD) as u64 + max_message_size as u64)
+    ((MAX_PENDING + READ_SIZE * MOST_GROWTH + BROADCAST_OVERHEAD) as u64 + max_message_size as u64).saturating_mul(2)
 }
 
 /// A `--max-backlog` that one batch may exceed.
@@ -245,7 +245,7 @@ pub const PACED_READ: usize = 4 * 1024;
 pub const HALF_LIFE: Duration = Duration::from_secs(4);
 
 /// Bytes read lately below which a speaker counts as quiet.
-pub const QUIET: u32 = 4 * 1024;
+pub const QUIET: u32 = 32 * 1024;
 
 /// How far ahead of the pace a speaker may be that has said nothing lately. All quiet speakers together can't be further ahead.
 pub const QUIET_ADVANCE: Duration = Duration::from_millis(250);
@@ -322,6 +322,9 @@ pub const MOST_VIEWERS: usize = 16;
 
 /// The silence before a viewer of `GET /lifecycle` gets a comment.
 pub const HEARTBEAT: Duration = Duration::from_secs(15);
+
+/// The time that a speaker has waited when the view is told. Paced speakers wait before each read, which would be too many steps.
+pub const SHOWN_WAIT: Duration = Duration::from_millis(250);
 
 /// Bytes of a frame's payload that are shown.
 pub const SHOWN_PAYLOAD: usize = 48;

@@ -11,6 +11,7 @@
 //!   a member leaves.
 //! - A member whose socket is full keeps its place. Its own task continues from there ([`Member::poll_send`]). The **log**
 //!   keeps the batches that some member has not fully received, once for all of them.
+//! - When a member is far behind, the room is **paced**: speakers are read in turn (`pace`).
 //! - Each thread has a **part** of the list, with its own turns and its own log, so that threads rarely wait for each other.
 //!
 //! Invariants: no await under a lock; a list is locked before the pending bytes, never after; a member's own frames are

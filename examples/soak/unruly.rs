@@ -7,17 +7,19 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use test_client::client::Client;
 use test_client::faults::{Fault, all};
+use test_client::flood::Flooder;
 use test_client::frame::{FIN, PING, TEXT, client_header, close, from_client, text};
 use test_client::target::Target;
 use tokio::time::{Instant, sleep, timeout};
 
 /// The ways to misbehave, with their names in the report.
-const WAYS: [(&str, Way); 7] = [
+const WAYS: [(&str, Way); 8] = [
     ("chatted and closed", Way::Chat),
     ("died with a reset", Way::Reset),
     ("ended without a Close", Way::End),
     ("stalled for up to 8 s", Way::Stall),
-    ("flooded with messages", Way::Flood),
+    ("sent 2 MiB of messages and read nothing", Way::Burst),
+    ("flooded for up to 3 s", Way::Flood),
     ("flooded with Pings", Way::Pings),
     ("caused a fault of chaos", Way::Fault),
 ];
@@ -28,6 +30,7 @@ enum Way {
     Reset,
     End,
     Stall,
+    Burst,
     Flood,
     Pings,
     Fault,
@@ -87,6 +90,9 @@ impl Unruly {
         if let Way::Fault = way {
             return self.fault().await;
         }
+        if let Way::Flood = way {
+            return self.flood().await;
+        }
         let mut client = self.target.join(self.target.id()).await?;
         match way {
             Way::Chat => self.chat(client).await,
@@ -100,13 +106,13 @@ impl Unruly {
                 client.finish().await;
             }
             Way::Stall => sleep(Duration::from_millis(self.random.below(8000) as u64)).await,
-            Way::Flood => self.flood(client).await,
+            Way::Burst => self.burst(client).await,
             Way::Pings => {
                 let pings = 100 + self.random.below(5000);
                 client.send(&from_client(FIN | PING, &[b'p'; 125]).repeat(pings));
                 let _ = timeout(Duration::from_secs(1), client.flush()).await;
             }
-            Way::Fault => {}
+            Way::Fault | Way::Flood => {}
         }
         Ok(())
     }
@@ -143,9 +149,15 @@ impl Unruly {
         let _ = timeout(self.target.patience, client.end()).await;
     }
 
-    /// Sends up to 2 MiB at once, in up to 2,000 messages, and reads nothing. More messages would only measure how fast the
-    /// neighbours of this soak are.
-    async fn flood(&mut self, mut client: Client) {
+    /// Says as much as it can, and reads everything.
+    async fn flood(&mut self) -> io::Result<()> {
+        let _flooder = Flooder::start(&self.target, 1 + self.random.below(50_000)).await?;
+        sleep(Duration::from_millis(self.random.below(3000) as u64)).await;
+        Ok(())
+    }
+
+    /// Sends up to 2 MiB at once, in up to 2,000 messages, and reads nothing.
+    async fn burst(&mut self, mut client: Client) {
         let message = text(&"x".repeat(1 + self.random.below(50_000)));
         let messages = 1 + self.random.below(((2 << 20) / message.len()).min(2_000));
         client.send(&message.repeat(messages));

@@ -4,12 +4,13 @@ use super::pace::Said;
 use super::place::Writer;
 use super::{List, Room, lock};
 use crate::client::Client;
-use crate::limits::{PACED_READ, READ_SIZE};
+use crate::limits::{PACED_READ, READ_SIZE, SHOWN_WAIT};
 use crate::protocol::output::Output;
 use std::io;
+use std::mem::take;
 use std::sync::{Arc, MutexGuard};
 use std::task::{Context, Poll, ready};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedWriteHalf;
 
@@ -19,6 +20,10 @@ pub struct Member {
     room: Arc<Room>,
     pub(super) client: Arc<Client>,
     said: Said,
+    /// Whether the client is not read, because others are to speak first.
+    is_waiting: bool,
+    /// How long it has waited since the view was told.
+    waited: Duration,
 }
 
 /// The reason that the room no longer sends to a member.
@@ -40,7 +45,7 @@ impl Member {
     /// The membership of a connection that has a place.
     pub(super) fn new(room: Arc<Room>, client: Arc<Client>) -> Self {
         let said = room.pace.newcomer(Instant::now());
-        Self { room, client, said }
+        Self { room, client, said, is_waiting: false, waited: Duration::ZERO }
     }
 
     pub(super) fn list(&self) -> MutexGuard<'_, List> {
@@ -52,13 +57,18 @@ impl Member {
     ///
     /// # Errors
     /// The socket is lost.
-    pub fn poll_speak(&self, socket: &TcpStream, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    pub fn poll_speak(&mut self, socket: &TcpStream, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
         if !self.room.pace.is_paced() {
+            self.is_waiting = false;
             return Poll::Ready(Ok(READ_SIZE));
         }
         ready!(socket.poll_read_ready(context))?;
-        let waited = ready!(self.room.pace.poll_speak(self.client.number, self.said, Instant::now(), context));
-        self.room.view.waited(&self.client, waited);
+        let waited = self.room.pace.poll_speak(self.client.number, self.said, Instant::now(), context);
+        self.is_waiting = waited.is_pending();
+        self.waited += ready!(waited);
+        if self.waited >= SHOWN_WAIT {
+            self.room.view.waited(&self.client, take(&mut self.waited));
+        }
         Poll::Ready(Ok(PACED_READ))
     }
 
@@ -67,9 +77,9 @@ impl Member {
         self.room.pace.count_read(&mut self.said, bytes, now);
     }
 
-    /// Whether the client waits for its turn to speak.
+    /// Whether the client has more to say, and is not read because others are to speak first.
     pub fn is_waiting(&self) -> bool {
-        self.room.pace.is_waiting(self.client.number)
+        self.is_waiting
     }
 
     /// Broadcasts whole frames to all members.

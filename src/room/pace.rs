@@ -85,7 +85,13 @@ impl Said {
 }
 
 impl State {
+    /// Sets the rate. What was said beyond the rate so far stays the same in bytes.
     fn set_rate(&mut self, rate: u64, now: Instant) {
+        let debt = self.paid.saturating_duration_since(now);
+        let nanoseconds = debt.as_nanos() * u128::from(self.rate) / u128::from(rate);
+        let time = Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or(u64::MAX));
+        // Credit stays, too. A time beyond what the clock can tell is not noted.
+        self.paid = (self.paid - debt).checked_add(time).unwrap_or(self.paid);
         (self.rate, self.since) = (rate, now);
     }
 
@@ -139,9 +145,9 @@ impl Pace {
         u32::try_from(ages).unwrap_or(u32::MAX)
     }
 
-    /// What a speaker has said that joins now: nothing, but it does not go before those who have said little for a while.
+    /// What a speaker has said that joins now: nothing. But if the room is paced, it does not go before the quiet ones.
     pub(super) fn newcomer(&self, now: Instant) -> Said {
-        Said { bytes: QUIET, age: self.age(now) }
+        Said { bytes: if self.is_paced() { QUIET } else { 0 }, age: self.age(now) }
     }
 
     /// Counts what was read from a speaker, for the order of the speakers.
@@ -154,7 +160,7 @@ impl Pace {
         let mut state = lock(&self.state);
         let earliest = now.checked_sub(PACE_CREDIT).unwrap_or(now);
         let time = Duration::from_nanos((bytes as u64).saturating_mul(1_000_000_000) / state.rate.max(1));
-        state.paid = state.paid.max(earliest) + time;
+        state.paid = state.paid.max(earliest).checked_add(time).unwrap_or(state.paid);
     }
 
     /// Ready when a speaker may be read once. Returns how long it has waited.
@@ -182,11 +188,6 @@ impl Pace {
                 Poll::Pending
             }
         }
-    }
-
-    /// Whether this speaker waits.
-    pub(super) fn is_waiting(&self, number: u64) -> bool {
-        self.is_paced() && lock(&self.state).waiting.contains_key(&number)
     }
 
     /// Forgets a speaker that is gone.

@@ -14,7 +14,7 @@ use crate::http::refusal::Head;
 use crate::service::{Route, route};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// The state of all observed connections.
 #[derive(Debug)]
@@ -37,8 +37,6 @@ struct Connection {
     fragments: (u64, u64),
     /// When the server's last Ping was written.
     pinged: Option<Instant>,
-    /// When a wait of the client was last shown, and how long it has waited since.
-    waited: (Option<Instant>, Duration),
     /// Close frames observed.
     closes: u32,
     /// The side that closed TCP first.
@@ -144,7 +142,7 @@ impl Dissector {
             What::Broadcast { bytes, members, behind } => {
                 steps.show_frame(|| Event::broadcast(*members, *bytes, *behind));
             }
-            What::Waited(time) => connection.wait(*time, record.at, &mut steps),
+            What::Waited(time) => steps.show(|| Event::waited(*time)),
             What::Left { members } => steps.show(|| Event::left(*members)),
             What::Ended(life) => {
                 let side = connection.first_end.unwrap_or(Side::Network);
@@ -199,16 +197,6 @@ impl Connection {
 
     fn end(&mut self, side: Side) {
         self.first_end.get_or_insert(side);
-    }
-
-    /// A paced client waits before each read, which is shown at most once per second.
-    fn wait(&mut self, time: Duration, now: Instant, steps: &mut Steps<'_>) {
-        let (shown, waited) = &mut self.waited;
-        *waited += time;
-        if shown.is_none_or(|shown| now - shown >= Duration::from_secs(1)) {
-            *shown = Some(now);
-            steps.show(|| Event::waited(std::mem::take(waited)));
-        }
     }
 
     fn take_request(&mut self, bytes: &[u8], start: Start, steps: &mut Steps<'_>) {

@@ -270,7 +270,7 @@ impl View {
 
     /// The client had more to say, and was not read for this long.
     pub fn waited(&self, client: &Arc<Client>, time: Duration) {
-        self.tell(client, RESERVED, 0, || What::Waited(time));
+        self.tell(client, 0, 0, || What::Waited(time));
     }
 
     /// The connection left the room.

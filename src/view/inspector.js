@@ -154,6 +154,7 @@ const READY_PAUSE = 400; // ms a connection waits for the event stream
 const DRAW_PAUSE = 120; // ms between drawings, however many events arrive
 const MOST_CONNECTIONS = 200;
 const MOST_FRAMES = 100;
+const SLOW_TIME = 2_000; // ms in which a speaker that had to wait is shown as such
 
 let stream = null;
 let streamOpened; // a promise
@@ -223,6 +224,7 @@ function takeStep(phase, step) {
   else connection[name] = step;
   if (name === "request") Object.assign(connection, { checks: [], acts: [], opening: /upgrade: *websocket/i.test(step.bytes) });
   if (name === "left") connection.gone = true;
+  if (name === "waited") connection.slowUntil = performance.now() + SLOW_TIME;
   if (phase === 2) connection.opening = true;
   // A member whose step `joined` was left out is recognised by what it does.
   connection.member = !connection.gone && (connection.member || name === "joined" || name === "broadcast" || (phase === 2 && connection.client !== null));
@@ -429,7 +431,9 @@ function drawRoom() {
   const fitting = Math.max(1, Math.floor(width / MEMBER_WIDTH));
   const shown = known.slice(0, known.length < total || known.length > fitting ? fitting - 1 : fitting);
   const rest = total - shown.length;
-  $("room-title").textContent = total ? `The room: ${total === 1 ? "1 member" : `${total} members`}` : "The room";
+  const slow = known.filter((one) => one.slowUntil > performance.now()).map(nameOf);
+  $("room-title").textContent = (total ? `The room: ${total === 1 ? "1 member" : `${total} members`}` : "The room")
+    + (slow.length ? `. Read slowly, because others are behind: ${slow.join(", ")}` : "");
   drawOnce("room", [width, total, ...shown.map((one) => one.number)].join(), () => {
     const count = shown.length + (rest ? 1 : 0);
     const at = (index) => (width * (index + 0.5)) / count;

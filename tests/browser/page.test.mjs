@@ -1,6 +1,8 @@
 // The page in a real browser, against the release binary. Run by run.sh.
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
+import { once } from "node:events";
+import { connect } from "node:net";
 import { after, afterEach, before, beforeEach, test } from "node:test";
 import { AxeBuilder } from "@axe-core/playwright";
 import { hears, isIn, joinRoom, lookInside, openPhase, say, startBrowser, startServer } from "./harness.mjs";
@@ -118,6 +120,27 @@ test("the page reconnects to a restarted server and keeps the draft", async () =
   assert.equal(await page.inputValue("#text"), "a thought, not yet sent");
   await page.press("#text", "Enter");
   await hears(page, "a thought, not yet sent");
+});
+
+test("a page that says more than a slow reader takes is told so", async () => {
+  await server.stop();
+  server = await startServer({ options: ["--pace", "1", "--max-backlog", "3200000", "--ping-interval", "0"] });
+  const page = await open();
+  const slow = connect(server.port, "127.0.0.1");
+  slow.write(`GET /ws/1 HTTP/1.1\r\nHost: 127.0.0.1:${server.port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n`
+    + "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n");
+  await once(slow, "readable"); // the 101, which is all that it waits for: it never reads
+  await page.evaluate(() => {
+    for (let number = 0; number < 800; number += 1) {
+      document.getElementById("text").value = String(number).padEnd(3_000, "x");
+      document.getElementById("form").requestSubmit();
+    }
+  });
+  const hint = (pattern) => page.waitForFunction((source) => new RegExp(source).test(document.getElementById("hint").textContent), pattern);
+  await hint("slowest reader.*: \\d+$");
+  slow.destroy();
+  await hint("^$");
+  await hears(page, "799".padEnd(3_000, "x"));
 });
 
 test("a killed server is explained, and the page reconnects at once when the network is back", async () => {

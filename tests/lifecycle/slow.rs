@@ -4,9 +4,9 @@ use crate::viewer::Viewer;
 use std::thread;
 use std::time::Instant;
 use test_client::DEADLINE;
-use test_client::frame::says;
-use test_client::server::limits::{FRAME_STEPS_PER_SECOND, RESPONSE_DEADLINE};
-use test_client::server::{Server, lifecycle};
+use test_client::frame::{says, text};
+use test_client::server::limits::{FRAME_STEPS_PER_SECOND, Limits, RESPONSE_DEADLINE, SHOWN_WAIT};
+use test_client::server::{Options, Server, lifecycle};
 
 /// More messages than the steps shown per second.
 const FLOOD: usize = 2 * FRAME_STEPS_PER_SECOND as usize;
@@ -38,6 +38,30 @@ fn flood_is_delivered_and_missed_steps_are_counted() {
     }
     // Each message has one frame in, two frames out, and a broadcast.
     assert!(steps < 5 * FLOOD, "{steps}");
+}
+
+#[test]
+fn speaker_that_waits_for_a_slow_reader_is_shown() {
+    let limits = Limits { pace: 100_000, ping_interval: None, ..Limits::default() };
+    let server = Server::start(Options { limits, ..lifecycle() });
+    let mut viewer = Viewer::open(server.address);
+    let _reads_nothing = server.join(1);
+    let mut speaker = server.join(2);
+    let (mut writer, mut reader) = (speaker.second(), speaker.second());
+    // This ends with the connection.
+    thread::spawn(move || while writer.try_send(text(&"x".repeat(60_000)), DEADLINE).is_ok() {});
+    thread::spawn(move || reader.read_to_end());
+    let step = loop {
+        let event = viewer.next();
+        if event.starts_with("loop #3 Client #2 waited: ") {
+            break event;
+        }
+    };
+    let (_, rest) = step.split_once(": speaks faster than the room can take: not read for ").unwrap();
+    let (time, rest) = rest.split_once(" ms (RFC 9293 3.8.6) [milliseconds: ").unwrap();
+    assert_eq!(rest, "...]");
+    assert!(time.parse::<u128>().unwrap() >= SHOWN_WAIT.as_millis(), "{step}");
+    speaker.try_finish().unwrap();
 }
 
 #[test]

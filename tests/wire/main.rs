@@ -11,6 +11,7 @@ mod command_line;
 mod ends;
 mod keep_alive;
 mod log;
+mod pace;
 mod page;
 
 use test_client::program::Executable;

@@ -133,6 +133,11 @@ impl Client {
         &self.incoming[self.seen..]
     }
 
+    /// Drops this much of the input that has been received.
+    pub fn skip(&mut self, length: usize) {
+        self.seen += length.min(self.unread().len());
+    }
+
     /// Reads the head of a response, up to and including the empty line.
     pub async fn head(&mut self) -> Result<Vec<u8>, Ended> {
         const END: &[u8] = b"\r\n\r\n";

@@ -98,15 +98,27 @@ pub struct Frame {
     pub payload: Vec<u8>,
 }
 
+/// The length of the unmasked frame at the start of `bytes`, and its payload, or `None` if it is incomplete.
+pub fn unmasked(bytes: &[u8]) -> Option<(usize, &[u8])> {
+    let (start, length) = lengths(bytes)?;
+    let end = start.checked_add(length)?;
+    Some((end, bytes.get(start..end)?))
+}
+
+/// The lengths of a frame's header without the masking key, and of its payload.
+fn lengths(bytes: &[u8]) -> Option<(usize, usize)> {
+    let number = |bytes: &[u8]| bytes.iter().fold(0usize, |sum, byte| sum << 8 | usize::from(*byte));
+    Some(match bytes.get(1)? & !MASK {
+        126 => (4, number(bytes.get(2..4)?)),
+        127 => (10, number(bytes.get(2..10)?)),
+        length => (2, usize::from(length)),
+    })
+}
+
 impl Frame {
     /// Parses the frame at the start of `bytes`. Returns it with its length on the wire, or `None` if it is incomplete.
     pub fn parse(bytes: &[u8]) -> Option<(Self, usize)> {
-        let number = |bytes: &[u8]| bytes.iter().fold(0usize, |sum, byte| sum << 8 | usize::from(*byte));
-        let (header_length, payload_length) = match bytes.get(1)? & !MASK {
-            126 => (4, number(bytes.get(2..4)?)),
-            127 => (10, number(bytes.get(2..10)?)),
-            length => (2, usize::from(length)),
-        };
+        let (header_length, payload_length) = lengths(bytes)?;
         let masked = bytes[1] & MASK != 0;
         let start: usize = header_length + if masked { MASKING_KEY.len() } else { 0 };
         let key = bytes.get(header_length..start)?.iter().cycle();

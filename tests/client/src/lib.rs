@@ -9,6 +9,7 @@
 //! | [`blocking`] | the same client, for tests in plain threads; every call has a deadline |
 //! | [`target`] | the server under test, and what is known about it |
 //! | [`neighbours`] | two clients that chat while a test causes trouble, and what they lost |
+//! | [`flood`] | clients that say as much as the server takes, and slow readers |
 //! | [`faults`] | everything a client can do wrong, and what this server answers |
 //! | [`server`] | the server inside the test process: the only module that uses the `switchboard` crate |
 //! | [`program`] | the server as a program: options, output, signals, memory |
@@ -18,6 +19,7 @@
 pub mod blocking;
 pub mod client;
 pub mod faults;
+pub mod flood;
 pub mod frame;
 pub mod neighbours;
 pub mod program;

@@ -3,6 +3,7 @@
 use super::answer::{Answer, Listener, probe};
 use super::{Act, Fault, Script, Takes};
 use crate::client::Client;
+use crate::flood::{Flooder, read_slowly};
 use crate::frame::{BINARY, CLOSE, FIN, PING, TEXT, client_header, from_client, text};
 use crate::server::limits::{CLOSE_DEADLINE, REQUEST_DEADLINE, UNFINISHED_MESSAGE_AGE};
 use crate::target::Target;
@@ -98,6 +99,21 @@ pub fn faults() -> Vec<Fault> {
         script("many clients that do not read during a flood", "all are cut off", |target, id, patience| {
             Box::pin(crowd(target, id, patience))
         })
+        .floods(),
+        script("a flood by a client that reads", "kept", |target, id, patience| {
+            Box::pin(flood_and_read(target, id, patience))
+        })
+        .takes(Takes::Time(FLOOD_TIME))
+        .floods(),
+        script("a slow reader beside a flood", "kept", |target, id, patience| {
+            Box::pin(read_slowly_beside_floods(target, id, patience, 1, 100))
+        })
+        .takes(Takes::Time(FLOOD_TIME))
+        .floods(),
+        script("a slow reader beside ten floods", "kept", |target, id, patience| {
+            Box::pin(read_slowly_beside_floods(target, id, patience, 10, 60_000))
+        })
+        .takes(Takes::Time(FLOOD_TIME))
         .floods(),
         script("no answer to a Ping", "Ping, end of stream", |target, id, patience| {
             Box::pin(ignore_ping(target, id, patience))
@@ -257,6 +273,38 @@ async fn flood_unread(target: Target, id: i64, patience: Duration) -> io::Result
     let _ = timeout(FLOOD_SENT, client.flush()).await;
     client.send(&probe());
     Ok(Listener::new(id, patience).hear_frames(&mut client).await)
+}
+
+/// How long a flood lasts.
+const FLOOD_TIME: Duration = Duration::from_secs(5);
+
+/// What a slow reader takes, in bytes per second: a little more than this server's default `--pace`.
+const SLOW: u64 = (1 << 20) * 12 / 10;
+
+async fn flood_and_read(target: Target, id: i64, patience: Duration) -> io::Result<Answer> {
+    let mut listener = Listener::new(id, patience);
+    let mut flooder = Flooder::start(&target, 100).await?;
+    sleep(FLOOD_TIME).await;
+    listener.note(if flooder.is_over() { "cut off" } else { "kept" });
+    Ok(listener.answer())
+}
+
+async fn read_slowly_beside_floods(
+    target: Target,
+    id: i64,
+    patience: Duration,
+    count: usize,
+    length: usize,
+) -> io::Result<Answer> {
+    let mut listener = Listener::new(id, patience);
+    let mut client = target.join(id).await?;
+    let mut flooders = Vec::new();
+    for _ in 0..count {
+        flooders.push(Flooder::start(&target, length).await?);
+    }
+    let end = read_slowly(&mut client, SLOW, FLOOD_TIME).await;
+    listener.note(end.unwrap_or("kept".into()));
+    Ok(listener.answer())
 }
 
 async fn crowd(target: Target, id: i64, patience: Duration) -> io::Result<Answer> {
