@@ -20,12 +20,12 @@ use crate::frame::text::{unmask, whole_text_frame};
 use crate::frame::{Failure, Frames, Reached};
 use crate::limits::{UNFINISHED_MESSAGE_AGE, UNFINISHED_MESSAGE_RATE};
 use half_read::HalfRead;
-use memory::{Memory, new_context};
+use memory::{Memory, failure_of, new_context};
 use output::Output;
 use silence::{Due, Silence};
 use std::io::{self, ErrorKind};
 use std::time::{Duration, Instant};
-use tungstenite::error::{Error, ProtocolError};
+use tungstenite::error::Error;
 use tungstenite::protocol::frame::Frame;
 use tungstenite::protocol::frame::coding::CloseCode;
 use tungstenite::protocol::{CloseFrame, WebSocketContext};
@@ -99,6 +99,11 @@ impl Protocol {
     /// Returns whether the input ended between messages, not inside a message or a control frame.
     pub fn is_between_messages(&self) -> bool {
         self.frames.between_messages()
+    }
+
+    /// When the unfinished message began, and its bytes so far, headers and control frames included. None if there is none.
+    pub fn unfinished(&self) -> Option<(Instant, u64)> {
+        self.unfinished_since.filter(|_| !self.closed).map(|since| (since, self.frames.unfinished_bytes()))
     }
 
     /// Returns when to call [`expire`](Self::expire). None while the connection is closing.
@@ -287,19 +292,6 @@ impl Protocol {
             }
             Due::End => true,
         }
-    }
-}
-
-/// The close code and the rule for a tungstenite error. [`Frames`](crate::frame::Frames) has already checked the headers.
-fn failure_of(error: &Error) -> Failure {
-    match error {
-        Error::Utf8(_) | Error::Io(_) => {
-            Failure::new(CloseCode::Invalid, "text and close reasons must be UTF-8, RFC 6455 8.1")
-        }
-        Error::Protocol(ProtocolError::InvalidCloseSequence) => {
-            Failure::new(CloseCode::Protocol, "a Close frame has no payload or at least a 2-byte code, RFC 6455 5.5.1")
-        }
-        _ => Failure::new(CloseCode::Protocol, "the frames make no sense, RFC 6455 7.1.7"),
     }
 }
 

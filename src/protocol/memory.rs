@@ -1,7 +1,10 @@
 //! tungstenite without a socket.
 
 use super::output::Output;
+use crate::frame::Failure;
 use std::io::{self, ErrorKind, Read, Write};
+use tungstenite::error::{Error, ProtocolError};
+use tungstenite::protocol::frame::coding::CloseCode;
 use tungstenite::protocol::{Role, WebSocketConfig, WebSocketContext};
 
 /// The size of tungstenite's read buffer in bytes. It reads from memory, so a small buffer is as fast as a large one.
@@ -40,5 +43,18 @@ impl<R> Write for Memory<'_, R> {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+/// The close code and the rule for a tungstenite error. [`Frames`](crate::frame::Frames) has already checked the headers.
+pub(super) fn failure_of(error: &Error) -> Failure {
+    match error {
+        Error::Utf8(_) | Error::Io(_) => {
+            Failure::new(CloseCode::Invalid, "text and close reasons must be UTF-8, RFC 6455 8.1")
+        }
+        Error::Protocol(ProtocolError::InvalidCloseSequence) => {
+            Failure::new(CloseCode::Protocol, "a Close frame has no payload or at least a 2-byte code, RFC 6455 5.5.1")
+        }
+        _ => Failure::new(CloseCode::Protocol, "the frames make no sense, RFC 6455 7.1.7"),
     }
 }

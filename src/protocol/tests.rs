@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 use std::io::Write;
 use std::time::Duration;
+use tungstenite::error::ProtocolError;
 use tungstenite::protocol::Role;
 use tungstenite::protocol::frame::coding::Data;
 
