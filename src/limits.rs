@@ -112,8 +112,8 @@ impl Limits {
         STUCK_AFTER.max(Duration::from_millis(2000 * SEND_BUFFER as u64 / self.pace.max(1)))
     }
 
-    /// Bytes that all unfinished messages together may have, headers and control frames included: [`MAX_UNFINISHED`], or a few
-    /// times the largest message, so that no message exceeds it alone.
+    /// Bytes that all unfinished messages together may have, headers and control frames included: 64 MiB, or eight of the largest
+    /// messages if that is more, so that no message exceeds it alone.
     pub fn max_unfinished(&self) -> u64 {
         MAX_UNFINISHED.max(UNFINISHED_MESSAGES.saturating_mul(self.max_message_size as u64))
     }

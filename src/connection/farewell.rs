@@ -64,10 +64,8 @@ impl Connection {
         close: &mut Output,
         ended: &mut bool,
     ) -> Poll<Result<(), Cut>> {
-        if self.share.poll_given_up(context).is_ready() {
-            self.protocol.fail(given_up(), &mut self.own);
-            self.count_unfinished();
-        }
+        // The end of the stream may have been read, and then nothing else asks.
+        let _ = self.poll_give_up(context);
         let mut sent = self.poll_send(context);
         if let Poll::Ready(Err(Cut::TooSlow(_))) = sent {
             // The client has fallen too far behind the room since it left.
@@ -86,6 +84,9 @@ impl Connection {
 
     /// Reads once. Only the client's Close still counts. True at the end of the stream.
     fn poll_discard(&mut self, context: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        if self.poll_give_up(context).is_ready() {
+            return Poll::Ready(Ok(false));
+        }
         ready!(self.server.unfinished.poll_room(context));
         SCRATCH.with_borrow_mut(|scratch| {
             let mut read = ReadBuf::new(&mut scratch.read);
@@ -99,6 +100,14 @@ impl Connection {
             self.count_unfinished();
             Poll::Ready(Ok(ended))
         })
+    }
+
+    /// Ready if the client's message is given up. Its Close is then no longer waited for.
+    fn poll_give_up(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        ready!(self.share.poll_given_up(context));
+        self.protocol.fail(given_up(), &mut self.own);
+        self.count_unfinished();
+        Poll::Ready(())
     }
 
     /// A client may still send messages until it answers the Close, and they take memory too.
