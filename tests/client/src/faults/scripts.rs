@@ -357,19 +357,21 @@ async fn leave_unfinished(target: Target, id: i64, patience: Duration) -> io::Re
     Ok(Listener::new(id, patience).hear_frames(&mut client).await)
 }
 
-/// The answer is that to the oldest message. The connections of all others are dropped after it.
+/// The answer is that to the oldest message.
 async fn leave_many_unfinished(target: Target, id: i64, patience: Duration) -> io::Result<Answer> {
-    let message = &text(&"x".repeat(FLOOD_MESSAGE))[..FLOOD_MESSAGE];
+    let fragment = from_client(TEXT, &[b'x'; FLOOD_MESSAGE]);
     let mut oldest = target.join(id).await?;
-    oldest.send(message);
+    oldest.send(&fragment);
     oldest.flush().await;
-    let mut others = Vec::new();
-    for _ in 1..HALF_SENT {
-        let mut client = target.join(target.id()).await?;
-        client.send(message);
-        // A server that does not read must not block the rest.
-        let _ = timeout(patience, client.flush()).await;
-        others.push(client);
+    // All of them answer Pings, which they may between two fragments, so that none is dropped for its silence.
+    let hear =
+        |mut client: Client, id| async move { Listener::new(id, FLOOD_SENT + patience).hear_frames(&mut client).await };
+    let answer = tokio::spawn(hear(oldest, id));
+    let mut others = JoinSet::new();
+    for id in (1..HALF_SENT).map(|_| target.id()) {
+        let mut client = target.join(id).await?;
+        client.send(&fragment);
+        others.spawn(hear(client, id));
     }
-    Ok(Listener::new(id, patience).hear_frames(&mut oldest).await)
+    answer.await.map_err(io::Error::other)
 }
