@@ -228,6 +228,41 @@ fn utf8_may_be_cut_anywhere_by_fragments() {
 }
 
 #[test]
+fn a_long_message_is_joined_across_its_parts() {
+    // Its characters have 3 bytes, so the parts end inside of some.
+    let text = "\u{20ac}".repeat(20_000);
+    for (opcode, cut) in [(1, 1000), (1, 4097), (2, 10_000)] {
+        let mut run = Run::new();
+        run.protocol = protocol(text.len());
+        let (front, back) = text.as_bytes().split_at(31_001);
+        let stream = [masked(opcode, front), masked(0x89, b"p"), masked(0x80, back), masked(0x81, b"next")].concat();
+        stream.chunks(cut).for_each(|piece| run.receive(piece));
+        assert!(run.messages.iter().map(Message::len).eq([text.len(), 4]), "{cut}");
+        assert_eq!(run.messages[0].to_text().unwrap(), text);
+        assert_eq!(run.written(), b"\x8a\x01p");
+    }
+}
+
+#[test]
+fn text_that_is_not_utf8_fails_before_its_message_is_whole() {
+    let fragment = masked(0x01, b"caf\xe9!");
+    for half in [&fragment[..], &[masked(0x01, b"caf\xe9"), masked(0x00, b"!")].concat(), &masked(0x81, b"\xff..")[..7]]
+    {
+        let mut run = Run::of(&[half]);
+        assert_eq!(run.written(), close_frame(1007, UTF8));
+        assert!(run.protocol.is_closed() && run.protocol.half_read.is_none());
+        assert_eq!(run.protocol.unfinished(), None);
+    }
+    // A character that may still be finished is not a fault.
+    let mut run = Run::of(&[&masked(0x01, b"caf\xc3")]);
+    assert!(run.protocol.closing().is_none());
+    assert_eq!(run.protocol.unfinished().unwrap().1, 10);
+    run.receive(&masked(0x80, b"\xa9"));
+    assert_eq!(run.texts(), ["caf\u{e9}"]);
+    assert_eq!(run.protocol.unfinished(), None);
+}
+
+#[test]
 fn an_empty_text_is_a_message() {
     let run = Run::of(&[&masked(0x81, b""), &masked(0x01, b""), &masked(0x80, b"")]);
     assert_eq!(run.texts(), ["", ""]);
