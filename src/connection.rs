@@ -18,6 +18,7 @@ use crate::protocol::output::Output;
 use crate::protocol::{Incoming, Protocol};
 use crate::room::member::{Cut, Member};
 use crate::server::shared::Shared;
+use crate::server::unfinished::{Share, given_up};
 use crate::view::hooks::{Life, Start};
 use bytes::Bytes;
 use ending::Ending;
@@ -75,6 +76,8 @@ struct Connection {
     reader: OwnedReadHalf,
     seat: Seat,
     protocol: Protocol,
+    /// Its share in the unfinished messages.
+    share: Share,
     /// For this client alone: control frames and echoes.
     own: Output,
     messages: u64,
@@ -88,6 +91,7 @@ enum Wake {
     Read(usize),
     EndOfStream,
     Cut(Cut),
+    GivenUp,
     Expired,
     Stopping,
 }
@@ -135,8 +139,8 @@ impl Connection {
             Purpose::Echo => Seat::Alone(writer),
         };
         let protocol = Protocol::new(server.limits.max_message_size, server.limits.ping_interval, now);
-        let mut connection =
-            Self { server, client, reader, seat, protocol, own: Output::new(), messages: 0, bytes_in: 0 };
+        let (share, own) = (Share::default(), Output::new());
+        let mut connection = Self { server, client, reader, seat, protocol, share, own, messages: 0, bytes_in: 0 };
         if !early.is_empty() {
             SCRATCH.with_borrow_mut(|scratch| connection.receive(&early, &mut scratch.said));
         }
@@ -159,6 +163,9 @@ impl Connection {
                 alarm.as_mut().reset(deadline);
             }
             let wake = poll_fn(|context| {
+                if self.share.poll_given_up(context).is_ready() {
+                    return Poll::Ready(Wake::GivenUp);
+                }
                 if let Poll::Ready(wake) = self.poll_socket(context) {
                     return Poll::Ready(wake);
                 }
@@ -186,6 +193,7 @@ impl Connection {
                         return Some(Ending::Silence);
                     }
                 }
+                Wake::GivenUp => self.protocol.fail(given_up(), &mut self.own),
                 Wake::Stopping => self.protocol.close(going_away(), &mut self.own),
             }
         }
@@ -228,6 +236,7 @@ impl Connection {
 
     /// Reads once, and processes the input.
     fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        ready!(self.server.unfinished.poll_room(context));
         let most = match &mut self.seat {
             Seat::Room(member) => {
                 let has_waited = member.is_waiting();
@@ -249,7 +258,7 @@ impl Connection {
 
     /// Hands input to the protocol. A text in the chat goes to everyone, an echo back to the client.
     fn receive(&mut self, input: &[u8], said: &mut Vec<u8>) {
-        let Self { server, client, seat, protocol, own, messages, .. } = self;
+        let Self { server, client, seat, protocol, share, own, messages, .. } = self;
         server.view.read(client, input, Start::aligned(protocol.is_between_messages()));
         self.bytes_in += input.len() as u64;
         let now = Instant::now();
@@ -267,6 +276,7 @@ impl Connection {
             }
             Ok(())
         });
+        share.count(&server.unfinished, client.number, protocol.unfinished());
         if let Seat::Room(member) = seat {
             member.count_read(input.len(), now);
             member.broadcast(said);

@@ -112,6 +112,12 @@ impl Limits {
         STUCK_AFTER.max(Duration::from_millis(2000 * SEND_BUFFER as u64 / self.pace.max(1)))
     }
 
+    /// Bytes that all unfinished messages together may have, headers and control frames included: 64 MiB, or eight of the largest
+    /// messages if that is more, so that no message exceeds it alone.
+    pub fn max_unfinished(&self) -> u64 {
+        MAX_UNFINISHED.max(UNFINISHED_MESSAGES.saturating_mul(self.max_message_size as u64))
+    }
+
     /// Checks that the limits fit together.
     ///
     /// # Errors
@@ -180,6 +186,13 @@ pub const LARGEST_MESSAGE: u64 = 1 << 30;
 /// Limit on the wire size of an unfinished message, as a multiple of `max_message_size`. It counts headers and control frames,
 /// because empty fragments have no payload to limit.
 pub const UNFINISHED_MESSAGE_FACTOR: u64 = 4;
+
+/// Bytes that the unfinished messages of all connections may have together, 64 MiB. With the defaults, that is a thousand of the
+/// largest messages at a time, and as much memory as four backlogs. Beyond it, the oldest is given up.
+const MAX_UNFINISHED: u64 = 64 * 1024 * 1024;
+
+/// The same as a multiple of `max_message_size`, if that is more: two of the largest unfinished messages.
+const UNFINISHED_MESSAGES: u64 = 2 * UNFINISHED_MESSAGE_FACTOR;
 
 /// The least time that a client has for one message.
 pub const UNFINISHED_MESSAGE_AGE: Duration = Duration::from_secs(30);
@@ -337,6 +350,8 @@ pub const TICK: Duration = Duration::from_secs(1);
 pub const QUOTE_LENGTH: usize = 120;
 
 const _: () = {
+    // One message alone, with its last frame, is not too many.
+    assert!(UNFINISHED_MESSAGES > UNFINISHED_MESSAGE_FACTOR + 1);
     // A stop waits for the closing handshakes that it starts.
     assert!(CLOSE_DEADLINE.as_millis() < STOP_CONNECTIONS_DEADLINE.as_millis());
     assert!(TICK.as_secs() < CLOSE_DEADLINE.as_secs());
@@ -375,6 +390,14 @@ mod tests {
             let input = header + 4 + length;
             assert!(broadcast(i64::MIN, &vec![b'x'; length]) <= input * MOST_GROWTH, "{length}");
         }
+    }
+
+    #[test]
+    fn all_unfinished_messages_together_may_have_64_mib_or_eight_of_the_largest() {
+        let most = |max_message_size| Limits { max_message_size, ..Limits::default() }.max_unfinished();
+        assert_eq!(Limits::default().max_unfinished(), 64 << 20);
+        assert_eq!([most(8 << 20), most((8 << 20) + 1)], [64 << 20, (64 << 20) + 8]);
+        assert_eq!(most(usize::MAX), u64::MAX);
     }
 
     #[test]

@@ -7,10 +7,11 @@
 //! input**, and how the bytes are split across calls does not affect the messages or the output.
 //!
 //! tungstenite's [`WebSocketContext`] decodes the frames. It reads from a stream in memory that returns
-//! `WouldBlock`, not the end of the stream, when the input is exhausted. The context exists only while a message is incomplete
-//! or the connection is closing, so an idle connection has none. The most common input, a whole text message in one frame,
-//! takes a fast path, see `Protocol::take_whole_messages`.
+//! `WouldBlock`, not the end of the stream, when the input is exhausted. What is half read waits outside of it
+//! (`half_read`), so the context exists only during a call or while the connection is closing. The most common input, a whole
+//! text message in one frame, takes a fast path, see `Protocol::take_whole_messages`.
 
+mod half_read;
 mod memory;
 pub mod output;
 pub mod silence;
@@ -18,19 +19,17 @@ pub mod silence;
 use crate::frame::text::{unmask, whole_text_frame};
 use crate::frame::{Failure, Frames, Reached};
 use crate::limits::{UNFINISHED_MESSAGE_AGE, UNFINISHED_MESSAGE_RATE};
-use memory::Memory;
+use half_read::HalfRead;
+use memory::{Memory, failure_of, new_context};
 use output::Output;
 use silence::{Due, Silence};
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::time::{Duration, Instant};
-use tungstenite::error::{Error, ProtocolError};
+use tungstenite::error::Error;
 use tungstenite::protocol::frame::Frame;
 use tungstenite::protocol::frame::coding::CloseCode;
-use tungstenite::protocol::{CloseFrame, Role, WebSocketConfig, WebSocketContext};
+use tungstenite::protocol::{CloseFrame, WebSocketContext};
 use tungstenite::{Message, Utf8Bytes};
-
-/// The size of tungstenite's read buffer in bytes. It reads from memory, so a small buffer is as fast as a large one.
-const READ_BUFFER_SIZE: usize = 256;
 
 /// A message from the client (RFC 6455 5.6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +59,9 @@ pub enum Closing {
 pub struct Protocol {
     max_message_size: usize,
     frames: Frames,
+    /// Set while a frame or a message is half read.
+    half_read: Option<Box<HalfRead>>,
+    /// Set while the connection is closing.
     context: Option<Box<WebSocketContext>>,
     unfinished_since: Option<Instant>,
     silence: Option<Silence>,
@@ -75,6 +77,7 @@ impl Protocol {
         Self {
             max_message_size,
             frames: Frames::new(max_message_size),
+            half_read: None,
             context: None,
             unfinished_since: None,
             silence: ping_interval.map(|interval| Silence::new(interval, now)),
@@ -96,6 +99,11 @@ impl Protocol {
     /// Returns whether the input ended between messages, not inside a message or a control frame.
     pub fn is_between_messages(&self) -> bool {
         self.frames.between_messages()
+    }
+
+    /// When the unfinished message began, and its bytes so far, headers and control frames included. None if there is none.
+    pub fn unfinished(&self) -> Option<(Instant, u64)> {
+        self.unfinished_since.filter(|_| !self.closed).map(|since| (since, self.frames.unfinished_bytes()))
     }
 
     /// Returns when to call [`expire`](Self::expire). None while the connection is closing.
@@ -156,6 +164,7 @@ impl Protocol {
         let mut clear = Vec::new();
         while self.frames.between_messages() && self.closing.is_none() {
             let Some((frame, key, masked)) = whole_text_frame(input, self.max_message_size) else { break };
+            clear.clear();
             unmask(masked, key, &mut clear);
             let Ok(text) = std::str::from_utf8(&clear) else { break };
             input = &input[frame..];
@@ -172,8 +181,9 @@ impl Protocol {
         output: &mut Output,
         mut deliver: impl FnMut(Incoming<'_>, &mut Output) -> Result<(), Failure>,
     ) {
-        let mut context = self.context.take().unwrap_or_else(|| self.new_context());
-        let mut stream = Memory { input, output };
+        let mut half_read = self.half_read.take().unwrap_or_default();
+        let mut context = self.context.take().unwrap_or_else(|| new_context(self.max_message_size));
+        let mut stream = Memory { input: half_read.complete(input), output };
         loop {
             match context.read(&mut stream) {
                 Ok(Message::Close(close)) => match self.invalid_close_code() {
@@ -202,18 +212,8 @@ impl Protocol {
                 Err(error) => return self.fail(failure_of(&error), stream.output),
             }
         }
-        if !self.frames.between_messages() || self.closing.is_some() {
-            self.context = Some(context);
-        }
-    }
-
-    fn new_context(&self) -> Box<WebSocketContext> {
-        let config = WebSocketConfig::default()
-            .read_buffer_size(READ_BUFFER_SIZE)
-            .write_buffer_size(0)
-            .max_message_size(Some(self.max_message_size))
-            .max_frame_size(Some(self.max_message_size.max(125)));
-        Box::new(WebSocketContext::new(Role::Server, Some(config)))
+        self.half_read = (!self.frames.between_messages()).then_some(half_read);
+        self.context = self.closing.is_some().then_some(context);
     }
 
     /// The failure for a close code that must not be sent. tungstenite rejects it too, but without naming the rule.
@@ -235,7 +235,7 @@ impl Protocol {
     /// Begins the closing handshake (RFC 6455 7.1.2). The client is then expected to answer.
     pub fn close(&mut self, failure: Failure, output: &mut Output) {
         if self.closing.is_none() {
-            let mut context = self.context.take().unwrap_or_else(|| self.new_context());
+            let mut context = self.context.take().unwrap_or_else(|| new_context(self.max_message_size));
             self.begin_close(&mut context, failure, output);
             self.context = Some(context);
         }
@@ -243,7 +243,7 @@ impl Protocol {
 
     fn begin_close(&mut self, context: &mut WebSocketContext, failure: Failure, output: &mut Output) {
         let frame = CloseFrame { code: failure.code, reason: Utf8Bytes::from(failure.reason.as_ref()) };
-        let mut stream = Memory { input: &[], output };
+        let mut stream = Memory { input: io::empty(), output };
         context.close(&mut stream, Some(frame)).expect("an open context writes a Close to memory");
         self.closing = Some(Box::new(Closing::ByServer { failure, answered: false }));
     }
@@ -252,11 +252,11 @@ impl Protocol {
     /// input.
     pub fn fail(&mut self, failure: Failure, output: &mut Output) {
         if self.closing.is_none() {
-            let mut context = self.new_context();
+            let mut context = new_context(self.max_message_size);
             self.begin_close(&mut context, failure, output);
         }
         self.closed = true;
-        self.context = None;
+        (self.half_read, self.context) = (None, None);
     }
 
     /// The client's socket, which was full, took bytes: it is alive.
@@ -292,17 +292,6 @@ impl Protocol {
             }
             Due::End => true,
         }
-    }
-}
-
-/// The close code and the rule for a tungstenite error. [`Frames`](crate::frame::Frames) has already checked the headers.
-fn failure_of(error: &Error) -> Failure {
-    match error {
-        Error::Utf8(_) => Failure::new(CloseCode::Invalid, "text and close reasons must be UTF-8, RFC 6455 8.1"),
-        Error::Protocol(ProtocolError::InvalidCloseSequence) => {
-            Failure::new(CloseCode::Protocol, "a Close frame has no payload or at least a 2-byte code, RFC 6455 5.5.1")
-        }
-        _ => Failure::new(CloseCode::Protocol, "the frames make no sense, RFC 6455 7.1.7"),
     }
 }
 

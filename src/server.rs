@@ -13,6 +13,7 @@ pub mod shared;
 pub mod stop;
 pub mod threads;
 pub mod throttle;
+pub mod unfinished;
 pub mod wire;
 
 use crate::client::Client;

@@ -5,6 +5,7 @@ use crate::client::Client;
 use crate::protocol::Closing;
 use crate::protocol::output::Output;
 use crate::room::member::Cut;
+use crate::server::unfinished::given_up;
 use crate::view::hooks::{Start, View};
 use std::future::poll_fn;
 use std::io;
@@ -19,6 +20,7 @@ impl Connection {
     /// Leaves the room, writes what was broadcast until then and its own last frames, waits for the client's Close, and
     /// then closes TCP before the client does (RFC 6455 7.1.1).
     pub(super) async fn farewell(&mut self) -> Result<(), Cut> {
+        self.count_unfinished();
         // If one of the connection's own frames is partly written, its own frames go before the room's. Only the Close
         // still goes last.
         let mut close = match self.own.is_begun() {
@@ -62,6 +64,8 @@ impl Connection {
         close: &mut Output,
         ended: &mut bool,
     ) -> Poll<Result<(), Cut>> {
+        // The end of the stream may have been read, and then nothing else asks.
+        let _ = self.poll_give_up(context);
         let mut sent = self.poll_send(context);
         if let Poll::Ready(Err(Cut::TooSlow(_))) = sent {
             // The client has fallen too far behind the room since it left.
@@ -80,6 +84,10 @@ impl Connection {
 
     /// Reads once. Only the client's Close still counts. True at the end of the stream.
     fn poll_discard(&mut self, context: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        if self.poll_give_up(context).is_ready() {
+            return Poll::Ready(Ok(false));
+        }
+        ready!(self.server.unfinished.poll_room(context));
         SCRATCH.with_borrow_mut(|scratch| {
             let mut read = ReadBuf::new(&mut scratch.read);
             ready!(Pin::new(&mut self.reader).poll_read(context, &mut read))?;
@@ -89,8 +97,22 @@ impl Connection {
                 self.server.view.read(&self.client, input, start);
             }
             self.protocol.receive(input, Instant::now(), &mut self.own, |_, _| Ok(()));
+            self.count_unfinished();
             Poll::Ready(Ok(ended))
         })
+    }
+
+    /// Ready if the client's message is given up. Its Close is then no longer waited for.
+    fn poll_give_up(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        ready!(self.share.poll_given_up(context));
+        self.protocol.fail(given_up(), &mut self.own);
+        self.count_unfinished();
+        Poll::Ready(())
+    }
+
+    /// A client may still send messages until it answers the Close, and they take memory too.
+    fn count_unfinished(&mut self) {
+        self.share.count(&self.server.unfinished, self.client.number, self.protocol.unfinished());
     }
 
     fn poll_shutdown(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {

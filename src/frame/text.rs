@@ -18,12 +18,12 @@ pub fn whole_text_frame(bytes: &[u8], most: usize) -> Option<(usize, [u8; 4], &[
     Some((header.len() + length, key, payload))
 }
 
-/// Replaces `clear` by the unmasked payload (RFC 6455 5.3).
+/// Appends the unmasked payload to `clear` (RFC 6455 5.3).
 pub fn unmask(payload: &[u8], masking_key: [u8; 4], clear: &mut Vec<u8>) {
-    clear.clear();
+    let start = clear.len();
     clear.extend_from_slice(payload);
     let key = u32::from_ne_bytes(masking_key);
-    let (words, rest) = clear.as_chunks_mut();
+    let (words, rest) = clear[start..].as_chunks_mut();
     for word in words {
         *word = (u32::from_ne_bytes(*word) ^ key).to_ne_bytes();
     }

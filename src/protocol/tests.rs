@@ -7,6 +7,8 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 use std::io::Write;
 use std::time::Duration;
+use tungstenite::error::ProtocolError;
+use tungstenite::protocol::Role;
 use tungstenite::protocol::frame::coding::Data;
 
 /// What was delivered, to keep.
@@ -226,6 +228,41 @@ fn utf8_may_be_cut_anywhere_by_fragments() {
 }
 
 #[test]
+fn a_long_message_is_joined_across_its_parts() {
+    // Its characters have 3 bytes, so the parts end inside of some.
+    let text = "\u{20ac}".repeat(20_000);
+    for (opcode, cut) in [(1, 1000), (1, 4097), (2, 10_000)] {
+        let mut run = Run::new();
+        run.protocol = protocol(text.len());
+        let (front, back) = text.as_bytes().split_at(31_001);
+        let stream = [masked(opcode, front), masked(0x89, b"p"), masked(0x80, back), masked(0x81, b"next")].concat();
+        stream.chunks(cut).for_each(|piece| run.receive(piece));
+        assert!(run.messages.iter().map(Message::len).eq([text.len(), 4]), "{cut}");
+        assert_eq!(run.messages[0].to_text().unwrap(), text);
+        assert_eq!(run.written(), b"\x8a\x01p");
+    }
+}
+
+#[test]
+fn text_that_is_not_utf8_fails_before_its_message_is_whole() {
+    let fragment = masked(0x01, b"caf\xe9!");
+    for half in [&fragment[..], &[masked(0x01, b"caf\xe9"), masked(0x00, b"!")].concat(), &masked(0x81, b"\xff..")[..7]]
+    {
+        let mut run = Run::of(&[half]);
+        assert_eq!(run.written(), close_frame(1007, UTF8));
+        assert!(run.protocol.is_closed() && run.protocol.half_read.is_none());
+        assert_eq!(run.protocol.unfinished(), None);
+    }
+    // A character that may still be finished is not a fault.
+    let mut run = Run::of(&[&masked(0x01, b"caf\xc3")]);
+    assert!(run.protocol.closing().is_none());
+    assert_eq!(run.protocol.unfinished().unwrap().1, 10);
+    run.receive(&masked(0x80, b"\xa9"));
+    assert_eq!(run.texts(), ["caf\u{e9}"]);
+    assert_eq!(run.protocol.unfinished(), None);
+}
+
+#[test]
 fn an_empty_text_is_a_message() {
     let run = Run::of(&[&masked(0x81, b""), &masked(0x01, b""), &masked(0x80, b"")]);
     assert_eq!(run.texts(), ["", ""]);
@@ -395,7 +432,7 @@ fn the_server_sends_one_close_however_often_it_has_reason_to() {
     assert_eq!(run.written(), close_frame(1001, "away"));
     assert_eq!(run.protocol.closing().cloned(), by_server(away(), false));
     assert!(run.protocol.is_closed());
-    assert!(run.protocol.context.is_none());
+    assert!(run.protocol.context.is_none() && run.protocol.half_read.is_none());
 }
 
 #[test]
@@ -473,7 +510,7 @@ fn the_bytes_of_an_unfinished_message_put_its_deadline_off() {
     run.protocol = protocol(1 << 20);
     let rate = UNFINISHED_MESSAGE_RATE;
     // With the header, it is a whole number of seconds.
-    let frame = claim(0x01, 4 * rate);
+    let frame = claim(0x02, 4 * rate);
     run.receive_at(start, &frame);
     let after = |seconds| start + UNFINISHED_MESSAGE_AGE + Duration::from_secs(seconds);
     let payload = vec![0; usize::try_from(rate).unwrap()];
@@ -595,10 +632,10 @@ fn a_connection_that_closes_is_not_asked_whether_it_is_there() {
 // What tungstenite keeps.
 
 #[test]
-fn an_open_connection_has_a_context_only_while_half_read() {
+fn an_open_connection_keeps_something_only_while_half_read() {
     let text = masked(0x81, b"text");
     let mut run = Run::new();
-    let half_read = |run: &Run| (run.protocol.context.is_some(), !run.protocol.is_between_messages());
+    let half_read = |run: &Run| (run.protocol.half_read.is_some(), !run.protocol.is_between_messages());
     assert_eq!(half_read(&run), (false, false));
     run.receive(&text[..3]);
     assert_eq!(half_read(&run), (true, true));

@@ -52,7 +52,7 @@ impl Member {
         lock(&self.room.parts[self.client.part].list)
     }
 
-    /// Ready when the client may be read: at once, or when it is its turn to speak, see [`Pace`](super::pace). Returns how much
+    /// Ready when the client may be read: at once, or when it is its turn to speak, see `pace`. Returns how much
     /// may be read, in bytes.
     ///
     /// # Errors

@@ -2,6 +2,7 @@
 
 use super::stop::StopSignal;
 use super::throttle::Throttle;
+use super::unfinished::UnfinishedMessages;
 use crate::http::admission::Admission;
 use crate::limits::{FULL_ANSWERS, Limits, MOST_CONNECTIONS};
 use crate::room::Room;
@@ -52,6 +53,8 @@ pub struct Shared {
     pub lifecycle: bool,
     /// The log of what clients do.
     pub log: Throttle,
+    /// The unfinished messages of all connections.
+    pub unfinished: Arc<UnfinishedMessages>,
     /// The signal that the server is stopping.
     pub stop: StopSignal,
     /// Connections accepted so far; each has its own number.
@@ -74,6 +77,7 @@ impl Shared {
             view,
             lifecycle: options.lifecycle,
             log: Throttle::default(),
+            unfinished: UnfinishedMessages::new(&options.limits),
             stop: StopSignal::default(),
             connections: AtomicU64::new(0),
             max_connections: u32::try_from(max_connections).expect("clamped"),

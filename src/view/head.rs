@@ -55,7 +55,7 @@ const VISIBLE: [&str; 13] = [
 ];
 
 /// A head of HTTP as it was on the wire. `...` replaces the query, a target that is not a path, and the values of header fields
-/// that are not [`VISIBLE`].
+/// that are not `VISIBLE`.
 pub fn visible_head(bytes: &[u8]) -> Vec<u8> {
     let end = head_length(bytes).unwrap_or(bytes.len());
     let mut visible = Vec::with_capacity(end);

@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 use test_client::FLOOD_DEADLINE;
 use test_client::client::{Client, Ended};
 use test_client::faults::answer::Listener;
-use test_client::frame::{CLOSE, FIN, PING, close, from_client, text};
+use test_client::frame::{CLOSE, CONTINUATION, FIN, PING, PONG, TEXT, close, from_client, ping, text};
 use test_client::neighbours::Neighbours;
+use test_client::program::Program;
 use test_client::request::opening;
 use test_client::target::Target;
 use tokio::time::timeout;
@@ -138,6 +139,116 @@ async fn the_memory_of_one_huge_message_is_given_back() {
         let grown = grown_by_one_huge_message(path).await;
         assert!(grown < 4 << 20, "{path}: {grown} bytes");
     }
+}
+
+/// Sends this from some hundred clients, each of which leaves a message unfinished, and waits until all has been read. Returns
+/// the clients and by how many bytes the program has grown for each byte.
+async fn leave_unfinished(program: &Program, message: &[u8]) -> (Vec<Client>, f64) {
+    const CLIENTS: usize = 300;
+    let target = program.target();
+    let mut clients = Vec::new();
+    for _ in 0..CLIENTS {
+        clients.push(target.join(-1).await.unwrap());
+    }
+    let before = program.resident();
+    for client in &mut clients {
+        client.send(message);
+        client.flush().await;
+    }
+    for client in &mut clients {
+        // A frame that is cut short has no Ping behind it.
+        if message.ends_with(&ping("")) {
+            assert!(timeout(FLOOD_DEADLINE, client.frame()).await.unwrap().unwrap().is(PONG));
+        }
+    }
+    let sent = message.len() * CLIENTS;
+    let begun = Instant::now();
+    while program.resident() < before + sent {
+        assert!(begun.elapsed() < FLOOD_DEADLINE, "the messages are not in memory");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    // Whatever is read now was sent later than all of it.
+    let mut last = target.join(-1).await.unwrap();
+    last.send(&ping(""));
+    assert!(timeout(FLOOD_DEADLINE, last.frame()).await.unwrap().unwrap().is(PONG));
+    (clients, program.resident().saturating_sub(before) as f64 / sent as f64)
+}
+
+#[tokio::test]
+async fn half_sent_messages_take_their_payload_once() {
+    let payload = [b'x'; 59_000];
+    let fragments: Vec<u8> = payload.chunks(1000).flat_map(|part| from_client(CONTINUATION, part)).collect();
+    let cut_short = |first, payload: &[u8]| from_client(first, payload)[..payload.len() - 1000].to_vec();
+    for (name, message) in [
+        ("a frame that is cut short", cut_short(FIN | TEXT, &[b'x'; 60_000])),
+        ("one fragment", [from_client(TEXT, &payload), ping("")].concat()),
+        ("many fragments", [from_client(TEXT, b""), fragments, ping("")].concat()),
+        (
+            "a cut fragment",
+            [from_client(TEXT, &payload[..30_000]), cut_short(CONTINUATION, &payload[..29_000])].concat(),
+        ),
+    ] {
+        let program = SWITCHBOARD.start(&[]);
+        let (clients, ratio) = leave_unfinished(&program, &message).await;
+        assert!(ratio < 1.2, "{name}: {ratio:.2}");
+        drop(clients);
+    }
+}
+
+/// glibc returns memory to the system from the end of its heap only, and the little that lives on there keeps it from doing so.
+/// But what was freed is used again.
+#[tokio::test]
+async fn memory_of_half_sent_messages_is_used_again() {
+    let program = SWITCHBOARD.start(&[]);
+    let files = program.open_files();
+    let message = [from_client(TEXT, &[b'x'; 59_000]), ping("")].concat();
+    let (clients, _) = leave_unfinished(&program, &message).await;
+    let most = program.resident();
+    drop(clients);
+    files_closed(&program, files).await;
+    let target = program.target();
+    for _ in 0..3 {
+        let mut clients = Vec::new();
+        for _ in 0..300 {
+            let mut client = target.join(-1).await.unwrap();
+            client.send(&message);
+            clients.push(client);
+        }
+        for client in &mut clients {
+            assert!(timeout(FLOOD_DEADLINE, client.frame()).await.unwrap().unwrap().is(PONG));
+        }
+        drop(clients);
+        files_closed(&program, files).await;
+    }
+    let now = program.resident();
+    assert!(now < most + (2 << 20), "{now} bytes, and {most} before");
+}
+
+#[tokio::test]
+async fn all_half_sent_messages_together_are_bounded() {
+    const BOUND: usize = 64 << 20;
+    const SIZE: usize = 1 << 20;
+    let program = SWITCHBOARD.start(&["--max-message-size", &SIZE.to_string()]);
+    let target = program.target();
+    let neighbours = Neighbours::start(&target).await.unwrap();
+    let before = program.resident();
+    let message = [from_client(TEXT, &[b'x'; SIZE]), ping("")].concat();
+    let (mut clients, mut most) = (Vec::new(), 0);
+    for _ in 0..2 * BOUND / SIZE {
+        let mut client = target.join(-1).await.unwrap();
+        client.send(&message);
+        while !timeout(FLOOD_DEADLINE, client.frame()).await.unwrap().unwrap().is(PONG) {}
+        clients.push(client);
+        most = most.max(program.resident());
+    }
+    let grown = most - before;
+    assert!(grown < BOUND + BOUND / 5, "{grown} bytes");
+    let mut closed = 0;
+    for client in &mut clients[..BOUND / SIZE] {
+        closed += usize::from(timeout(FLOOD_DEADLINE, client.end()).await == Ok(Ended::InOrder));
+    }
+    assert_eq!(closed, BOUND / SIZE);
+    assert!(neighbours.finish().await.unharmed());
 }
 
 #[tokio::test]

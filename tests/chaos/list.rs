@@ -17,6 +17,9 @@ fn limits() -> Limits {
 
 /// Causes faults, at the same time unless they flood. Each gets its answer, and the neighbours notice none of them.
 async fn cause(which: impl Fn(&Fault, Duration) -> bool) {
+    #[cfg(unix)]
+    // If the limit can't be raised, the faults with many clients fail with an error.
+    let _ = rlimit::increase_nofile_limit(u64::MAX);
     let server = Server::start(loopback_only(limits()));
     let target = server.target();
     let neighbours = Neighbours::start(&target).await.unwrap();

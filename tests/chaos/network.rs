@@ -7,7 +7,7 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 use test_client::client::Client;
-use test_client::frame::{FIN, TEXT, client_header, from_client, text};
+use test_client::frame::{FIN, TEXT, from_client, text};
 use test_client::neighbours::Neighbours;
 use test_client::target::Target;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -128,7 +128,7 @@ impl State {
         let mut client = target.join(target.id()).await.unwrap();
         client.send(&match self {
             Self::HalfARequest | Self::Idle => Vec::new(),
-            Self::InsideAFrame => [client_header(FIN | TEXT, 65_536), vec![0; 60_000]].concat(),
+            Self::InsideAFrame => from_client(FIN | TEXT, &[b'x'; 65_536])[..60_000].to_vec(),
             Self::BetweenFragments => from_client(TEXT, &[b'x'; 60_000]),
             Self::Chatting => text("hello").repeat(100),
         });

@@ -13,6 +13,7 @@ mod keep_alive;
 mod log;
 mod pace;
 mod page;
+mod unfinished;
 
 use test_client::program::Executable;
 

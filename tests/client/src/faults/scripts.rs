@@ -18,6 +18,9 @@ const KERNEL_BUFFERS: usize = 8 << 20;
 /// Payload of one message of a flood, in bytes.
 const FLOOD_MESSAGE: usize = 60_000;
 
+/// Number of clients that leave a message of [`FLOOD_MESSAGE`] bytes unfinished: 69 MiB together.
+const HALF_SENT: usize = 1200;
+
 /// Time limit for the server to accept a flood.
 const FLOOD_SENT: Duration = Duration::from_secs(5);
 
@@ -34,6 +37,7 @@ const HALF_A_REQUEST: &[u8] = b"GET /ws/1 HTTP/1.1\r\nHost: localhost\r\nUpgr";
 const UNANSWERED: &str = "Close 1003 \"*text*\", end of stream";
 const PONGS_LATE: &str = "Pong of 125 bytes x 100000, Close 1000, end of stream";
 const FLOODED: &str = "message of … bytes x …, Close 1013 \"too slow: … bytes behind\", end of stream";
+const TOO_MANY: &str = "Close 1008 \"*too many unfinished messages*\", end of stream";
 const UNFINISHED: &str = "Close 1008 \"*not finished within … s*\", end of stream";
 const TOO_SLOW: &str = "Close 1013 \"too slow: … bytes behind\", end of stream";
 
@@ -114,6 +118,10 @@ pub fn faults() -> Vec<Fault> {
             Box::pin(read_slowly_beside_floods(target, id, patience, 10, 60_000))
         })
         .takes(Takes::Time(FLOOD_TIME))
+        .floods(),
+        script("1,200 half-sent messages", TOO_MANY, |target, id, patience| {
+            Box::pin(leave_many_unfinished(target, id, patience))
+        })
         .floods(),
         script("no answer to a Ping", "Ping, end of stream", |target, id, patience| {
             Box::pin(ignore_ping(target, id, patience))
@@ -347,4 +355,23 @@ async fn leave_unfinished(target: Target, id: i64, patience: Duration) -> io::Re
     let mut client = target.join(id).await?;
     client.send(&from_client(TEXT, b"x"));
     Ok(Listener::new(id, patience).hear_frames(&mut client).await)
+}
+
+/// The answer is that to the oldest message.
+async fn leave_many_unfinished(target: Target, id: i64, patience: Duration) -> io::Result<Answer> {
+    let fragment = from_client(TEXT, &[b'x'; FLOOD_MESSAGE]);
+    let mut oldest = target.join(id).await?;
+    oldest.send(&fragment);
+    oldest.flush().await;
+    // All of them answer Pings, which they may between two fragments, so that none is dropped for its silence.
+    let hear =
+        |mut client: Client, id| async move { Listener::new(id, FLOOD_SENT + patience).hear_frames(&mut client).await };
+    let answer = tokio::spawn(hear(oldest, id));
+    let mut others = JoinSet::new();
+    for id in (1..HALF_SENT).map(|_| target.id()) {
+        let mut client = target.join(id).await?;
+        client.send(&fragment);
+        others.spawn(hear(client, id));
+    }
+    answer.await.map_err(io::Error::other)
 }
