@@ -278,8 +278,8 @@ impl Connection {
         });
         share.count(&server.unfinished, client.number, protocol.unfinished());
         if let Seat::Room(member) = seat {
-            member.count_read(input.len(), now);
             member.broadcast(said);
+            member.count_read(input.len(), now);
         }
         // One huge message must not hold its memory for good.
         said.clear();

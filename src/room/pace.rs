@@ -156,9 +156,14 @@ impl Pace {
         Said { bytes: if self.is_paced() { QUIET } else { 0 }, age: self.age(now) }
     }
 
-    /// Counts what was read from a speaker, for the order of the speakers.
+    /// Counts what was read from a speaker, for the order of the speakers. If the room is paced and nothing was broadcast, the
+    /// next one may speak at once.
     pub(super) fn count_read(&self, said: &mut Said, bytes: usize, now: Instant) {
-        said.add(bytes, self.age(now));
+        let age = self.age(now);
+        said.add(bytes, age);
+        if self.is_paced() {
+            lock(&self.state).wake_first(age, now);
+        }
     }
 
     /// Counts what is broadcast, for the limit.
