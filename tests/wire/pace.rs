@@ -66,7 +66,7 @@ async fn reader_that_takes_the_pace_is_kept() {
 #[tokio::test]
 async fn speaker_that_waits_is_not_silent() {
     // At a byte per second, the speaker waits for longer than it may be silent.
-    let limits = Limits { pace: 1, ping_interval: Some(Duration::from_millis(400)), ..Limits::default() };
+    let limits = Limits { pace: 1, ping_interval: Some(Duration::from_secs(1)), ..Limits::default() };
     let count = limits.max_backlog / 2 / MESSAGE;
     flood_beside_a_slow_reader(limits, count, 10 << 20).await;
 }
