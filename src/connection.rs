@@ -63,7 +63,7 @@ pub struct Upgraded {
 /// What writes a connection's frames.
 #[derive(Debug)]
 enum Seat {
-    /// In the room: its turns write what is said there.
+    /// In the room: its turns write, or this task.
     Room(Member),
     /// Alone: only this task writes.
     Alone(OwnedWriteHalf),
@@ -298,7 +298,7 @@ impl Connection {
             // Time is up: the drop below closes TCP.
             self.server.view.shutdown(&self.client);
         }
-        // Unless it has already left.
+        // Harmless if it has left.
         self.leave();
         let Self { server, client, seat, protocol, own, messages, bytes_in, .. } = self;
         let closing = || protocol.closing().expect("converse returns None only after a Close has begun").clone();

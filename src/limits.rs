@@ -73,7 +73,7 @@ impl Limits {
         LimitOption {
             name: "pace",
             value: "BYTES",
-            help: "while a client is far behind, read at most this much per second from all others together; 0 for no limit",
+            help: "while a client is far behind, broadcast at most this much per second; 0 for no limit",
             default: None,
             range: 0..=FASTEST_PACE,
             get: |limits| limits.pace,
@@ -106,8 +106,8 @@ impl Limits {
     }
 
     /// How long the room waits for a member that takes nothing: the time in which one that takes `pace` bytes per second
-    /// empties a whole send buffer, which the system doubles. A full socket shows that it took something each time that about
-    /// a third of that is free.
+    /// empties a whole send buffer, which the system doubles. A full socket takes bytes again each time that about
+    /// a third of that buffer is free.
     pub fn stuck_after(&self) -> Duration {
         STUCK_AFTER.max(Duration::from_millis(2000 * SEND_BUFFER as u64 / self.pace.max(1)))
     }
@@ -137,7 +137,7 @@ const fn smallest_backlog(max_message_size: usize) -> u64 {
     ((MAX_PENDING + READ_SIZE * MOST_GROWTH + BROADCAST_OVERHEAD) as u64 + max_message_size as u64).saturating_mul(2)
 }
 
-/// A `--max-backlog` that one batch may exceed.
+/// A `--max-backlog` of less than two batches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BacklogTooSmall {
     max_message_size: usize,
@@ -248,7 +248,7 @@ pub const PACE_TICK: Duration = Duration::from_millis(5);
 /// noticed again.
 pub const PACE_STEP: Duration = Duration::from_millis(250);
 
-/// Time in which nothing was said that speakers may make up for: they are woken up to a [`PACE_TICK`] late.
+/// How much silence speakers may make up for, because they may be woken a whole [`PACE_TICK`] late.
 pub const PACE_CREDIT: Duration = PACE_TICK.saturating_mul(2);
 
 /// Bytes that are read at a time while the room is paced. Less would cost more, more would make others wait longer.

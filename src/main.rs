@@ -172,7 +172,7 @@ struct Signals {
     interrupt: tokio::signal::unix::Signal,
     #[cfg(unix)]
     terminate: tokio::signal::unix::Signal,
-    /// None if the program was started with `nohup`.
+    /// None if the signal is known to be ignored.
     #[cfg(unix)]
     hangup: Option<tokio::signal::unix::Signal>,
 }

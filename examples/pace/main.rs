@@ -46,7 +46,7 @@ struct Heard {
     bytes: u64,
 }
 
-// The load has a thread of its own for the flooders, so that it measures the server and not itself.
+// The load has two worker threads, so that it measures the server and not itself.
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() -> ExitCode {
     let arguments = match parse(lexopt::Parser::from_env()) {

@@ -64,7 +64,7 @@ impl Connection {
         close: &mut Output,
         ended: &mut bool,
     ) -> Poll<Result<(), Cut>> {
-        // The end of the stream may have been read, and then nothing else asks.
+        // Nothing else asks once the end of the stream has been read.
         let _ = self.poll_give_up(context);
         let mut sent = self.poll_send(context);
         if let Poll::Ready(Err(Cut::TooSlow(_))) = sent {

@@ -33,7 +33,7 @@ pub(super) struct HalfRead {
     control: Vec<u8>,
     /// Set from the message's first header to its last byte.
     message: Option<Message>,
-    /// Whole frames that have not been taken.
+    /// Pieces of whole frames, not yet taken.
     whole: VecDeque<Vec<u8>>,
     /// Bytes of the first of these that have been taken.
     taken: usize,
@@ -60,7 +60,7 @@ struct Message {
 pub(super) struct Whole<'a> {
     half_read: &'a mut HalfRead,
     input: &'a [u8],
-    /// Bytes of whole frames at the start of the input.
+    /// Bytes of one frame at the start of the input.
     length: usize,
 }
 
@@ -70,7 +70,7 @@ impl HalfRead {
         Whole { half_read: self, input, length: 0 }
     }
 
-    /// The length of the frame at the start of the input, if it does not have to wait here for something.
+    /// The length of the frame at the start of the input, if it can be passed on as it is.
     fn whole_frame(&self, input: &[u8]) -> Option<usize> {
         if self.frame.is_some() || !self.header.bytes().is_empty() {
             return None;
@@ -160,7 +160,7 @@ impl Message {
         Ok(())
     }
 
-    /// The message as one frame, unmasked but for a key of zeros.
+    /// The message as one frame, masked with a key of zeros.
     fn finish(self, frames: &mut VecDeque<Vec<u8>>) {
         let mut header = Vec::with_capacity(MAX_HEADER);
         FrameHeader { opcode: self.opcode, mask: Some([0; 4]), ..FrameHeader::default() }

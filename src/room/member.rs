@@ -20,7 +20,7 @@ pub struct Member {
     room: Arc<Room>,
     pub(super) client: Arc<Client>,
     said: Said,
-    /// Whether the client is not read, because others are to speak first.
+    /// Whether the client is not read, because it must wait to speak.
     is_waiting: bool,
     /// How long it has waited since the view was told.
     waited: Duration,
@@ -77,7 +77,7 @@ impl Member {
         self.room.pace.count_read(&mut self.said, bytes, now);
     }
 
-    /// Whether the client has more to say, and is not read because others are to speak first.
+    /// Whether the client has more to say, and is not read because it must wait to speak.
     pub fn is_waiting(&self) -> bool {
         self.is_waiting
     }

@@ -58,7 +58,7 @@ struct Speaker {
 /// Whom a paced room waits for. The greatest of several counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Waiting {
-    /// All have caught up, or are gone.
+    /// Nobody is left to wait for.
     ForNobody,
     /// The last one turned out to be stuck.
     InVain,

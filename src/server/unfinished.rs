@@ -72,7 +72,7 @@ impl UnfinishedMessages {
         Arc::new(Self { most: limits.max_unfinished(), list: Mutex::default() })
     }
 
-    /// Ready when the bytes that the next read may add have room. Otherwise, the task gives way to those that free some.
+    /// Ready unless this thread is beyond the bound. Otherwise, the task gives way to those that free some.
     pub fn poll_room(&self, context: &mut Context<'_>) -> Poll<()> {
         if BEYOND.get() {
             BEYOND.set(self.list().bytes > self.most);

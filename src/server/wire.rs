@@ -221,7 +221,7 @@ mod tests {
             assert_eq!(starts(&mut wire, &[(write, &large), (write, b"x")]), [(MAX_HEAD_SIZE, head)]);
             wire.client.count_request();
             assert_eq!(starts(&mut wire, &[(write, &large), (write, b"x")]), [(MAX_HEAD_SIZE, head)]);
-            // Its end begins no response.
+            // End of input: no response.
             assert_eq!(starts(&mut wire, &[(read, b""), (write, b"x")]), [(0, head)]);
         });
     }

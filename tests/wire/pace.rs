@@ -1,4 +1,4 @@
-//! The pace: who says more than a slow reader takes waits for it, and loses nothing.
+//! The pace: speakers faster than a slow reader wait for it, and lose nothing.
 
 use crate::SWITCHBOARD;
 use std::time::Duration;
@@ -55,7 +55,7 @@ async fn flood_beside_a_slow_reader(limits: Limits, count: usize, bytes_per_seco
 }
 
 #[tokio::test]
-async fn reader_that_takes_the_pace_is_kept() {
+async fn reader_above_the_pace_is_kept() {
     const PACE: usize = 8 << 20;
     // Much more than a member may be behind.
     let count = 2 * Limits::default().max_backlog / MESSAGE;

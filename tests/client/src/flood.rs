@@ -9,7 +9,7 @@ use tokio::io::{AsyncWriteExt, copy, sink};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-/// Bytes written at a time.
+/// Least bytes per write.
 const CHUNK: usize = 64 * 1024;
 
 /// A client that says messages as fast as its socket takes them, and reads everything. It ends when it is dropped.
