@@ -76,6 +76,8 @@ struct Connection {
     reader: OwnedReadHalf,
     seat: Seat,
     protocol: Protocol,
+    /// Bytes that hyper has read beyond the request, until they are processed.
+    early: Bytes,
     /// Its share in the unfinished messages.
     share: Share,
     /// For this client alone: control frames and echoes.
@@ -140,11 +142,7 @@ impl Connection {
         };
         let protocol = Protocol::new(server.limits.max_message_size, server.limits.ping_interval, now);
         let (share, own) = (Share::default(), Output::new());
-        let mut connection = Self { server, client, reader, seat, protocol, share, own, messages: 0, bytes_in: 0 };
-        if !early.is_empty() {
-            SCRATCH.with_borrow_mut(|scratch| connection.receive(&early, &mut scratch.said));
-        }
-        connection
+        Self { server, client, reader, seat, protocol, early, share, own, messages: 0, bytes_in: 0 }
     }
 
     /// The event loop (phase 3), until a closing handshake begins or the connection fails.
@@ -240,7 +238,8 @@ impl Connection {
         let most = match &mut self.seat {
             Seat::Room(member) => {
                 let has_waited = member.is_waiting();
-                let most = ready!(member.poll_speak(self.reader.as_ref(), context))?;
+                let socket = if self.early.is_empty() { Some(self.reader.as_ref()) } else { None };
+                let most = ready!(member.poll_speak(socket, context))?;
                 if has_waited {
                     self.protocol.excuse(Instant::now());
                 }
@@ -249,6 +248,15 @@ impl Connection {
             Seat::Alone(_) => READ_SIZE,
         };
         SCRATCH.with_borrow_mut(|scratch| {
+            if !self.early.is_empty() {
+                let input = self.early.split_to(most.min(self.early.len()));
+                self.receive(&input, &mut scratch.said);
+                if self.early.is_empty() {
+                    // Even an empty part would keep hyper's buffer in memory.
+                    self.early = Bytes::new();
+                }
+                return Poll::Ready(Ok(input.len()));
+            }
             let mut read = ReadBuf::new(&mut scratch.read[..most]);
             ready!(Pin::new(&mut self.reader).poll_read(context, &mut read))?;
             self.receive(read.filled(), &mut scratch.said);

@@ -53,16 +53,19 @@ impl Member {
     }
 
     /// Ready when the client may be read: at once, or when it is its turn to speak, see `pace`. Returns how much
-    /// may be read, in bytes.
+    /// may be read, in bytes. A client that has nothing to read in its `socket` does not wait for a turn. None means that there
+    /// are bytes already.
     ///
     /// # Errors
     /// The socket is lost.
-    pub fn poll_speak(&mut self, socket: &TcpStream, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    pub fn poll_speak(&mut self, socket: Option<&TcpStream>, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
         if !self.room.pace.is_paced() {
             self.is_waiting = false;
             return Poll::Ready(Ok(READ_SIZE));
         }
-        ready!(socket.poll_read_ready(context))?;
+        if let Some(socket) = socket {
+            ready!(socket.poll_read_ready(context))?;
+        }
         let waited = self.room.pace.poll_speak(self.client.number, self.said, Instant::now(), context);
         self.is_waiting = waited.is_pending();
         self.waited += ready!(waited);
@@ -86,7 +89,7 @@ impl Member {
     pub fn broadcast(&self, frames: &[u8]) {
         if !frames.is_empty() {
             if self.room.pace.is_paced() {
-                self.room.pace.count_broadcast(frames.len(), Instant::now());
+                self.room.pace.count_broadcast(self.said, frames.len(), Instant::now());
             }
             self.room.view.broadcast(&self.client, frames.len(), || self.room.counts());
             self.room.speak(frames);

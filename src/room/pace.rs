@@ -36,12 +36,16 @@ pub(super) struct Pace {
 
 #[derive(Debug)]
 struct State {
+    /// See [`Pace::lowest`].
+    lowest: u64,
     /// Bytes per second now.
     rate: u64,
     /// When the rate was last set.
     since: Instant,
-    /// The time by which the rate allows all that was said.
+    /// The time by which the rate allows all that was said. Loud speakers wait for it.
     paid: Instant,
+    /// The same for what quiet speakers said. Only quiet speakers wait for it: they don't wait for the loud ones.
+    paid_quiet: Instant,
     /// The speakers that wait, by the numbers of their connections.
     waiting: BTreeMap<u64, Speaker>,
 }
@@ -89,11 +93,13 @@ impl Said {
 impl State {
     /// Sets the rate. What was said beyond the rate so far stays the same in bytes.
     fn set_rate(&mut self, rate: u64, now: Instant) {
-        let debt = self.paid.saturating_duration_since(now);
-        let nanoseconds = debt.as_nanos() * u128::from(self.rate) / u128::from(rate);
-        let time = Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or(u64::MAX));
-        // Credit stays, too. A time beyond what the clock can tell is not noted.
-        self.paid = (self.paid - debt).checked_add(time).unwrap_or(self.paid);
+        for paid in [&mut self.paid, &mut self.paid_quiet] {
+            let debt = paid.saturating_duration_since(now);
+            let nanoseconds = debt.as_nanos() * u128::from(self.rate) / u128::from(rate);
+            let time = Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or(u64::MAX));
+            // Credit stays, too. A time beyond what the clock can tell is not noted.
+            *paid = (*paid - debt).checked_add(time).unwrap_or(*paid);
+        }
         (self.rate, self.since) = (rate, now);
     }
 
@@ -103,8 +109,13 @@ impl State {
         let is_late = |speaker: &Speaker| speaker.woken.is_some_and(|at| now - at > PACE_CREDIT);
         let waiting = self.waiting.iter().filter(|(_, speaker)| !is_late(speaker));
         let (number, first) = waiting.min_by_key(|(_, speaker)| said(speaker))?;
-        let advance = QUIET_ADVANCE * QUIET.saturating_sub(said(first)) / QUIET;
-        Some((*number, self.paid.checked_sub(advance).unwrap_or(self.paid)))
+        if said(first) >= QUIET {
+            return Some((*number, self.paid));
+        }
+        // In bytes, the advance is what the lowest rate allows in that time: it may have to be made up for at that rate.
+        let advance = QUIET_ADVANCE * (QUIET - said(first)) / QUIET;
+        let advance = Duration::from_nanos(advance.as_nanos() as u64 / (self.rate / self.lowest.max(1)).max(1));
+        Some((*number, self.paid_quiet.checked_sub(advance).unwrap_or(self.paid_quiet)))
     }
 
     /// Wakes the speaker that goes first, if it may speak now.
@@ -127,7 +138,14 @@ impl Pace {
             born: now,
             paced: AtomicBool::new(false),
             begun: Notify::new(),
-            state: Mutex::new(State { rate: limits.pace, since: now, paid: now, waiting: BTreeMap::new() }),
+            state: Mutex::new(State {
+                lowest: limits.pace,
+                rate: limits.pace,
+                since: now,
+                paid: now,
+                paid_quiet: now,
+                waiting: BTreeMap::new(),
+            }),
         }
     }
 
@@ -166,12 +184,17 @@ impl Pace {
         }
     }
 
-    /// Counts what is broadcast, for the limit.
-    pub(super) fn count_broadcast(&self, bytes: usize, now: Instant) {
+    /// Counts what a speaker broadcasts, for the limit.
+    pub(super) fn count_broadcast(&self, said: Said, bytes: usize, now: Instant) {
+        let is_quiet = said.at(self.age(now)) < QUIET;
         let mut state = lock(&self.state);
         let earliest = now.checked_sub(PACE_CREDIT).unwrap_or(now);
         let time = Duration::from_nanos((bytes as u64).saturating_mul(1_000_000_000) / state.rate.max(1));
-        state.paid = state.paid.max(earliest).checked_add(time).unwrap_or(state.paid);
+        let pay = |paid: Instant| paid.max(earliest).checked_add(time).unwrap_or(paid);
+        state.paid = pay(state.paid);
+        if is_quiet {
+            state.paid_quiet = pay(state.paid_quiet);
+        }
     }
 
     /// Ready when a speaker may be read once. Returns how long it has waited.

@@ -187,6 +187,10 @@ impl Place {
         view: &View,
     ) -> Poll<io::Result<()>> {
         let Some(socket) = &self.socket else { return Poll::Ready(Ok(())) };
+        if self.full.is_some() {
+            // Finding the end of a frame takes time in a batch of many, so look for it only if something can be written.
+            ready!(socket.as_ref().poll_write_ready(context))?;
+        }
         let pause = self.next + MAX_PENDING as u64;
         loop {
             if self.next >= pause {

@@ -93,6 +93,34 @@ async fn echo_is_not_paced() {
 }
 
 #[tokio::test]
+async fn frames_behind_the_handshake_wait_too() {
+    let limits = Limits { pace: 1, ping_interval: None, ..Limits::default() };
+    let server = Server::start(Options { limits, ..Options::default() });
+    let target = server.target();
+    let slow = target.open(Client::connect_small(target.address).await.unwrap(), 1).await.unwrap();
+    let mut speaker = target.join(2).await.unwrap();
+    for number in 0..limits.max_backlog / MESSAGE {
+        speaker.send(&text(&message(number)));
+    }
+    hear(&mut speaker, limits.max_backlog / 4 / MESSAGE).await;
+    let mut newcomer = Client::connect(target.address).await.unwrap();
+    newcomer.send(&target.request("3").rest(&text("early")).bytes());
+    timeout(FLOOD_DEADLINE, newcomer.head()).await.unwrap().unwrap();
+    // Once a client that comes later has its echo, the newcomer has had its chance.
+    let mut echo = Client::connect(target.address).await.unwrap();
+    echo.send(opening(target.address, "/echo").as_bytes());
+    timeout(FLOOD_DEADLINE, echo.head()).await.unwrap().unwrap();
+    echo.send(&text("x"));
+    next(&mut echo).await;
+    let own = Frame::parse(&says(3, "early")).unwrap().0.payload;
+    let waits = timeout(Duration::from_millis(100), async { while newcomer.frame().await.unwrap().payload != own {} });
+    assert!(waits.await.is_err());
+    // Nobody is slow any more.
+    drop((slow, speaker));
+    while next(&mut newcomer).await.payload != own {}
+}
+
+#[tokio::test]
 #[ignore = "takes 35 s: longer than a message may take"]
 async fn time_spent_waiting_does_not_count_for_an_unfinished_message() {
     const SECOND: Duration = Duration::from_secs(1);

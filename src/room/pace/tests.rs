@@ -53,8 +53,8 @@ impl Stage {
 
     /// Reads and broadcasts this much.
     fn speak(&self, voice: &mut Voice, bytes: usize) {
+        self.pace.count_broadcast(voice.said, bytes, self.now);
         self.pace.count_read(&mut voice.said, bytes, self.now);
-        self.pace.count_broadcast(bytes, self.now);
         voice.total += bytes as u64;
     }
 
@@ -154,11 +154,46 @@ fn newcomer_does_not_go_before_a_quiet_speaker() {
     let stage = Stage::paced();
     let (mut quiet, newcomer) = (stage.quiet_voice(2), stage.voice(1));
     stage.pace.count_read(&mut quiet.said, QUIET as usize - 1, stage.now);
-    stage.pace.count_broadcast(1_000_000, stage.now);
+    stage.pace.count_broadcast(newcomer.said, 1_000_000, stage.now);
+    stage.pace.count_broadcast(quiet.said, 1_000_000, stage.now);
     assert!(!stage.may_speak(&quiet));
     assert!(!stage.may_speak(&newcomer));
     let age = stage.pace.age(stage.now);
     assert_eq!(lock(&stage.pace.state).first(age, stage.now).map(|(number, _)| number), Some(2));
+}
+
+#[test]
+fn large_message_of_a_loud_speaker_does_not_delay_a_quiet_one() {
+    let stage = Stage::paced();
+    let (mut loud, mut quiet) = (stage.voice(1), stage.quiet_voice(2));
+    stage.speak(&mut loud, 16 * LOWEST as usize);
+    assert!(!stage.may_speak(&loud));
+    assert!(stage.may_speak(&quiet));
+    stage.speak(&mut quiet, 100);
+    assert!(stage.may_speak(&quiet));
+}
+
+#[test]
+fn what_quiet_speakers_said_at_a_higher_rate_is_soon_made_up_for() {
+    let mut stage = Stage::paced();
+    for _ in 0..5 {
+        stage.now += PACE_STEP;
+        stage.pace.adjust(Waiting::ForNobody, stage.now);
+    }
+    for number in 0..1000 {
+        let mut voice = stage.quiet_voice(number);
+        if stage.may_speak(&voice) {
+            stage.speak(&mut voice, 16_000);
+        }
+    }
+    stage.pace.adjust(Waiting::ForMembers, stage.now);
+    let quiet = stage.quiet_voice(1000);
+    assert!(!stage.may_speak(&quiet));
+    stage.now += QUIET_ADVANCE;
+    for number in 0..1000 {
+        stage.pace.forget(number);
+    }
+    assert!(stage.may_speak(&quiet));
 }
 
 #[test]
@@ -202,7 +237,7 @@ fn the_first_to_speak_is_woken_when_it_may() {
 #[test]
 fn speaker_that_does_not_come_keeps_nobody_waiting() {
     let mut stage = Stage::paced();
-    let (mut first, mut second) = (stage.quiet_voice(1), stage.voice(2));
+    let (mut first, mut second) = (stage.voice(1), stage.voice(2));
     stage.speak(&mut second, 400_000);
     stage.speak(&mut first, 10);
     assert!(!stage.may_speak(&first));
@@ -219,7 +254,7 @@ fn speaker_that_does_not_come_keeps_nobody_waiting() {
 #[test]
 fn speaker_that_is_gone_keeps_nobody_waiting() {
     let mut stage = Stage::paced();
-    let (mut first, mut second) = (stage.quiet_voice(1), stage.voice(2));
+    let (mut first, mut second) = (stage.voice(1), stage.voice(2));
     stage.speak(&mut second, 400_000);
     stage.speak(&mut first, 10);
     assert!(!stage.may_speak(&first));
