@@ -28,7 +28,7 @@
 //! - **batch**: the pending bytes of the room's stream that one turn writes to the members
 //! - **broadcast**: to append frames to the room's stream, for all members
 //! - **join**: to take a place in the room, before the 101 is written
-//! - **log**, of the room: the last bytes of its stream, kept for members that are behind
+//! - **log**, of a part: the last bytes of the room's stream, kept for members that are behind
 //! - **member**: a connection that has joined
 //! - **pace**: the bytes per second that all speakers together may say while a member is far behind
 //! - **part**: the members whose connections one thread serves

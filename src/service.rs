@@ -180,7 +180,7 @@ impl HttpService {
     }
 
     /// Whether the response is the last one. A body is not read, so the next request could not be found, and a stream of events
-    /// has no end. The name of a client stays, so it must not be that of an earlier, refused handshake.
+    /// has no end. A client's name never changes, so the request that sets it is the last one.
     fn is_last(&self, request: &Incoming, response: &ResponseBody) -> bool {
         let ends = self.client.requests() >= MAX_REQUESTS || self.full || self.server.stop.is_told();
         ends || !request.is_end_stream() || matches!(response, Either::Right(_)) || self.client.name().is_some()

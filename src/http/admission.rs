@@ -72,7 +72,7 @@ fn authority(origin: &str) -> Option<&str> {
 }
 
 impl Admission {
-    /// Checks a request's host: at most one, and on loopback alone one of this server's. A page of another site can have its own name resolve to 127.0.0.1 (DNS
+    /// Checks the host: one at most, and if `loopback_only`, one that is admitted. A page of another site can have its own name resolve to 127.0.0.1 (DNS
     /// rebinding); its requests still carry that name.
     ///
     /// # Errors
@@ -85,7 +85,7 @@ impl Admission {
             rule: "RFC 9112 3.2: a request has one Host header field with a valid host".into(),
             sent: Sent::Host,
         })?;
-        // A request without a Host is refused by the rule that requires one.
+        // HTTP/1.1 without a Host is refused elsewhere; 1.0 needs none.
         let Some(host) = host(head) else { return Ok(()) };
         if !self.loopback_only || is_loopback(host) || self.allowed.iter().any(|origin| origin.is_at(host)) {
             return Ok(());

@@ -20,7 +20,7 @@ pub const INSPECTOR_STYLE: &str = include_str!("../view/inspector.css");
 /// the inspector's style by its origin (browsers know external styles by no hash), and requests to this server. If a file has
 /// changed, a test prints the hash.
 pub const PAGE_POLICY: &str = "default-src 'none'; \
-    script-src 'sha256-oGZ1hpBqXTdWzMmSnswezoUmEhRmnmBmc9cM/VF4dl0=' 'sha256-e2Lym3aYrpDYcpaU3uwFhCKrnKNDJyMnvPEbWjLH8gE='; \
+    script-src 'sha256-oGZ1hpBqXTdWzMmSnswezoUmEhRmnmBmc9cM/VF4dl0=' 'sha256-E1sgDMXNNih8MQ5zKOB1nXd6V1i+16MJT4ViezL4fsQ='; \
     style-src 'sha256-/zA+oZTG83s3vXYGUKgkCR+KHTiXxw3WcdDEXwnGGf8=' 'self'; \
     connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 

@@ -1,6 +1,6 @@
 //! The response to a request that is refused: a status, and a short text that teaches.
 //!
-//! Each refusal says what is wrong, which rule it breaks, what was sent, and a command that works.
+//! Each refusal says what is wrong, which rule it breaks, what was sent, and a correct command.
 
 use crate::escape::quote;
 use crate::http::host::{host, is_host, schemes};

@@ -1,4 +1,4 @@
-//! A part's log: the last bytes of the room's stream, kept once for all members that are behind.
+//! A part's log: the last bytes of the room's stream, kept once for its members that are behind.
 
 use crate::frame::length_on_wire;
 use std::collections::VecDeque;

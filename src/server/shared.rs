@@ -100,7 +100,7 @@ impl Shared {
             .or_else(|| take(&self.full_answers).map(|permit| (permit, true)))
     }
 
-    /// Waits until every connection with a place has ended. Viewers are released once the others have ended.
+    /// Waits until every connection in `places` has ended. Viewers are released once the others have ended.
     pub async fn all_gone(&self) {
         let viewers = u32::try_from(self.view.viewers()).unwrap_or(u32::MAX);
         // An error would mean that the semaphore is closed, and it never is.

@@ -28,7 +28,7 @@ struct Audience {
     seats: Vec<Seat>,
     /// Steps so far.
     steps: u64,
-    /// How many of the steps left out for all viewers have been added to each viewer's `missed`.
+    /// The [`View::missed`] count up to which the seats' own counts are up to date.
     missed: u64,
 }
 

@@ -48,7 +48,7 @@ struct Connection {
 /// The heads of a request and its response.
 #[derive(Debug, Default)]
 struct Exchange {
-    /// What was read and is not in `request`: a part of one, or several of them.
+    /// Bytes not yet in `request`: part of a request, or several requests.
     unread: Vec<u8>,
     /// Empty until it is complete and shown.
     request: Vec<u8>,

@@ -1,6 +1,6 @@
 //! `GET /lifecycle`: the steps as a text/event-stream, for `curl -N` and for `EventSource`.
 //!
-//! The event's name is the phase, the id counts up. The first line of data is for reading; each further one is
+//! An event's name is a phase or `missed`; the id counts up. The first line of data is for reading; each further one is
 //! `name: value`, escaped. A page parses that as easily as JSON, it reads better on a terminal, and neither side needs a
 //! library for it.
 
@@ -142,7 +142,7 @@ mod tests {
         // A line end inside a head is escaped: it would end the event's line.
         assert_eq!(
             step(None, Event::request(b"GET / HTTP/1.1\r\nHost: \"\r\n\r\n")),
-            "id: 7\nevent: http\ndata: #3 +1234.567 ms  request, as it was on the wire (RFC 6455 4.1)\n\
+            "id: 7\nevent: http\ndata: #3 +1234.567 ms  request, without secrets (RFC 6455 4.1)\n\
              data: step: request\ndata: connection: 3\ndata: ms: 1234.567\ndata: rfc: RFC 6455 4.1\n\
              data: bytes: GET / HTTP/1.1\\r\\nHost: \\\"\\r\\n\\r\\n\n\n"
         );

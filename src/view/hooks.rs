@@ -44,7 +44,7 @@ pub enum What {
     Written(Bytes, Start),
     /// The server half-closed.
     Shutdown,
-    /// The connection joined the room.
+    /// The connection of a member is open.
     Joined {
         /// Members, this one included.
         members: usize,
@@ -90,7 +90,7 @@ impl Start {
 pub struct Life {
     /// Messages that the client sent.
     pub messages: u64,
-    /// Bytes read after the handshake.
+    /// Bytes read before the closing handshake.
     pub bytes_in: u64,
     /// Bytes written after the handshake.
     pub bytes_out: u64,
@@ -254,7 +254,7 @@ impl View {
         self.tell(client, 0, 0, || What::Shutdown);
     }
 
-    /// The connection joined the room.
+    /// The connection of a member is open.
     pub fn joined(&self, client: &Arc<Client>, members: impl FnOnce() -> usize) {
         self.tell(client, 0, 0, || What::Joined { members: members() });
     }
@@ -342,7 +342,7 @@ impl View {
     }
 }
 
-/// A viewer's end of the watch. Dropping it ends the watch.
+/// A viewer's side of a watch. Dropping it ends the watch.
 #[derive(Debug)]
 pub struct Watch {
     view: View,

@@ -185,7 +185,7 @@ function unwatch() {
 /** While the panel is open, a connection waits briefly for the stream, so that the stream contains its handshake. */
 function streamReady() {
   if (!stream || stream.readyState === EventSource.OPEN) return null;
-  stream.close(); // its own retry would come after the connection, and perhaps reach another server
+  stream.close(); // its own retry comes too late to see the handshake
   watch();
   return Promise.race([streamOpened, new Promise((resolve) => setTimeout(resolve, READY_PAUSE))]);
 }
@@ -321,7 +321,7 @@ const REQUEST_NOTES = {
   "sec-websocket-version": "13, the only version in use.",
 };
 const RESPONSE_NOTES = {
-  "http/1.1": "101 means agreed: what follows the empty line is not HTTP.",
+  "http/1.1": "Only 101 agrees: then no HTTP follows the empty line.",
   upgrade: "The new protocol.",
   connection: "Upgrade concerns this connection.",
   "sec-websocket-accept": "The accept value computed above: the proof.",
@@ -341,7 +341,7 @@ function httpHead(bytes, notes, title) {
 
 function drawRequest(connection, key) {
   drawOnce("request", key, () => (connection?.request
-    ? [httpHead(connection.request.bytes, REQUEST_NOTES, `The request of connection #${connection.number}, as the server read it`), nextButton(1, "Next: the upgrade")]
+    ? [httpHead(connection.request.bytes, REQUEST_NOTES, `The request of connection #${connection.number}, without secrets`), nextButton(1, "Next: the upgrade")]
     : offer("This page sent its request before you looked.")));
 }
 

@@ -162,15 +162,14 @@ impl Event {
     pub fn request(head: &[u8]) -> Self {
         let head = visible_head(head);
         let fields = vec![("bytes", escape(&head))];
-        Self::new("request", Phase::Http, "RFC 6455 4.1", "request, as it was on the wire", fields)
-            .drawn(Drawing::Head(head))
+        Self::new("request", Phase::Http, "RFC 6455 4.1", "request, without secrets", fields).drawn(Drawing::Head(head))
     }
 
     /// The head of a response other than a 101 was written.
     pub fn response(head: &[u8]) -> Self {
         let head = visible_head(head);
         let fields = vec![("status", status(&head).to_string()), ("bytes", escape(&head))];
-        Self::new("response", Phase::Http, "RFC 9110 15", "response, as it was written", fields)
+        Self::new("response", Phase::Http, "RFC 9110 15", "response, without secrets", fields)
             .drawn(Drawing::Head(head))
     }
 

@@ -40,7 +40,7 @@ fn whole_connection_closed_by_the_client() {
     let mut client = server.join(42);
     viewer.expect(r#"
         http #2 accepted: TCP accepted (RFC 9293 3.5) []
-        http #2 request: request, as it was on the wire (RFC 6455 4.1) [bytes: GET /ws/42 HTTP/1.1\r\nHost: HOST\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n]
+        http #2 request: request, without secrets (RFC 6455 4.1) [bytes: GET /ws/42 HTTP/1.1\r\nHost: HOST\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n]
     "#);
     viewer.expect(&passed("#2 Client #42", 9));
     viewer.expect(r#"
@@ -244,42 +244,42 @@ fn checks_up_to_the_failed_one() {
     refused("Version: 13", "Version: \"12\"");
     viewer.expect(r#"
         http #2 accepted: TCP accepted (RFC 9293 3.5) []
-        http #2 request: request, as it was on the wire (RFC 6455 4.1) [bytes: GET /ws/7 HTTP/1.1\r\nHost: HOST\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: \"12\"\r\n\r\n]
+        http #2 request: request, without secrets (RFC 6455 4.1) [bytes: GET /ws/7 HTTP/1.1\r\nHost: HOST\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: \"12\"\r\n\r\n]
     "#);
     viewer.expect(&passed("#2 Client #7", 6));
     viewer.expect(r#"
         upgrade #2 Client #7 check: Sec-WebSocket-Version is 13: REFUSED (sec-websocket-version: \"12\") (RFC 6455 4.2.1, item 6) [rule: Sec-WebSocket-Version is 13; sent: sec-websocket-version: \"12\"; result: refused]
-        http #2 Client #7 response: response, as it was written (RFC 9110 15) [status: 426; bytes: HTTP/1.1 426 Upgrade Required\r\ncontent-type: text/plain; charset=utf-8\r\nx-content-type-options: ...\r\ncache-control: ...\r\nupgrade: websocket\r\nconnection: Upgrade, close\r\nsec-websocket-version: 13\r\ncontent-length: ...\r\ndate: ...\r\n\r\n]
+        http #2 Client #7 response: response, without secrets (RFC 9110 15) [status: 426; bytes: HTTP/1.1 426 Upgrade Required\r\ncontent-type: text/plain; charset=utf-8\r\nx-content-type-options: ...\r\ncache-control: ...\r\nupgrade: websocket\r\nconnection: Upgrade, close\r\nsec-websocket-version: 13\r\ncontent-length: ...\r\ndate: ...\r\n\r\n]
         termination #2 Client #7 tcp-closed: TCP closed first by the server (RFC 6455 7.1.1) [by: server]
     "#);
     refused("Version: 13\r\n", "Version: 13\r\nOrigin: http://evil.example\r\n");
     viewer.expect(r#"
         http #3 accepted: TCP accepted (RFC 9293 3.5) []
-        http #3 request: request, as it was on the wire (RFC 6455 4.1) [bytes: GET /ws/7 HTTP/1.1\r\nHost: HOST\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\nOrigin: http://evil.example\r\n\r\n]
+        http #3 request: request, without secrets (RFC 6455 4.1) [bytes: GET /ws/7 HTTP/1.1\r\nHost: HOST\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\nOrigin: http://evil.example\r\n\r\n]
     "#);
     viewer.expect(&passed("#3 Client #7", 8));
     viewer.expect(r#"
         upgrade #3 Client #7 check: the origin is allowed: REFUSED (origin: http://evil.example | host: HOST) (RFC 6455 4.2.2, item 4) [rule: the origin is allowed; sent: origin: http://evil.example | host: HOST; result: refused]
-        http #3 Client #7 response: response, as it was written (RFC 9110 15) [status: 403; bytes: HTTP/1.1 403 Forbidden\r\ncontent-type: text/plain; charset=utf-8\r\nx-content-type-options: ...\r\ncache-control: ...\r\nconnection: close\r\ncontent-length: ...\r\ndate: ...\r\n\r\n]
+        http #3 Client #7 response: response, without secrets (RFC 9110 15) [status: 403; bytes: HTTP/1.1 403 Forbidden\r\ncontent-type: text/plain; charset=utf-8\r\nx-content-type-options: ...\r\ncache-control: ...\r\nconnection: close\r\ncontent-length: ...\r\ndate: ...\r\n\r\n]
         termination #3 Client #7 tcp-closed: TCP closed first by the server (RFC 6455 7.1.1) [by: server]
     "#);
     refused("Version: 13\r\n", "Version: 13\r\nTransfer-Encoding: chunked\r\n");
     viewer.expect(r#"
         http #4 accepted: TCP accepted (RFC 9293 3.5) []
-        http #4 request: request, as it was on the wire (RFC 6455 4.1) [bytes: GET /ws/7 HTTP/1.1\r\nHost: HOST\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\nTransfer-Encoding: chunked\r\n\r\n]
+        http #4 request: request, without secrets (RFC 6455 4.1) [bytes: GET /ws/7 HTTP/1.1\r\nHost: HOST\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\nTransfer-Encoding: chunked\r\n\r\n]
     "#);
     viewer.expect(&passed("#4 Client #7", 7));
     viewer.expect(r#"
         upgrade #4 Client #7 check: no body follows: REFUSED (transfer-encoding: chunked) (RFC 6455 4.1) [rule: no body follows; sent: transfer-encoding: chunked; result: refused]
-        http #4 Client #7 response: response, as it was written (RFC 9110 15) [status: 400; bytes: HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain; charset=utf-8\r\nx-content-type-options: ...\r\ncache-control: ...\r\nconnection: close\r\ncontent-length: ...\r\ndate: ...\r\n\r\n]
+        http #4 Client #7 response: response, without secrets (RFC 9110 15) [status: 400; bytes: HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain; charset=utf-8\r\nx-content-type-options: ...\r\ncache-control: ...\r\nconnection: close\r\ncontent-length: ...\r\ndate: ...\r\n\r\n]
         termination #4 Client #7 tcp-closed: TCP closed first by the server (RFC 6455 7.1.1) [by: server]
     "#);
     // This refusal leaves the connection open.
     refused("/ws/7", "/nowhere");
     viewer.expect(r#"
         http #5 accepted: TCP accepted (RFC 9293 3.5) []
-        http #5 request: request, as it was on the wire (RFC 6455 4.1) [bytes: GET /nowhere HTTP/1.1\r\nHost: HOST\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n]
-        http #5 response: response, as it was written (RFC 9110 15) [status: 404; bytes: HTTP/1.1 404 Not Found\r\ncontent-type: text/plain; charset=utf-8\r\nx-content-type-options: ...\r\ncache-control: ...\r\ncontent-length: ...\r\ndate: ...\r\n\r\n]
+        http #5 request: request, without secrets (RFC 6455 4.1) [bytes: GET /nowhere HTTP/1.1\r\nHost: HOST\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n]
+        http #5 response: response, without secrets (RFC 9110 15) [status: 404; bytes: HTTP/1.1 404 Not Found\r\ncontent-type: text/plain; charset=utf-8\r\nx-content-type-options: ...\r\ncache-control: ...\r\ncontent-length: ...\r\ndate: ...\r\n\r\n]
         termination #5 tcp-closed: TCP closed first by the client (RFC 6455 7.1.1) [by: client]
     "#);
 }
