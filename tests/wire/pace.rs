@@ -6,7 +6,7 @@ use test_client::FLOOD_DEADLINE;
 use test_client::client::Client;
 use test_client::frame::{CLOSE, CONTINUATION, FIN, Frame, PING, PONG, TEXT, from_client, says, text};
 use test_client::request::opening;
-use test_client::server::limits::{Limits, UNFINISHED_MESSAGE_AGE};
+use test_client::server::limits::{Limits, QUIET, UNFINISHED_MESSAGE_AGE};
 use test_client::server::{Options, Server};
 use tokio::time::{Instant, sleep_until, timeout};
 
@@ -131,7 +131,10 @@ async fn time_spent_waiting_does_not_count_for_an_unfinished_message() {
     let mut speaker = target.join(2).await.unwrap();
     let mut begun = target.join(3).await.unwrap();
     let start = Instant::now();
-    begun.send(&from_client(TEXT, b"begun, "));
+    // Too much for a quiet client, so that it has to wait.
+    let beginning = "x".repeat(QUIET as usize);
+    begun.send(&from_client(TEXT, beginning.as_bytes()));
+    begun.flush().await;
     for number in 0..limits.max_backlog / MESSAGE {
         speaker.send(&text(&message(number)));
     }
@@ -143,7 +146,7 @@ async fn time_spent_waiting_does_not_count_for_an_unfinished_message() {
     drop(slow);
     sleep_until(start + UNFINISHED_MESSAGE_AGE + 3 * SECOND).await;
     begun.send(&from_client(FIN | CONTINUATION, b"finished"));
-    let own = says(3, "begun, continued, finished");
+    let own = says(3, &(beginning + "continued, finished"));
     let own = Frame::parse(&own).unwrap().0.payload;
     while next(&mut begun).await.payload != own {}
 }
