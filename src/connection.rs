@@ -252,7 +252,7 @@ impl Connection {
                 let input = self.early.split_to(most.min(self.early.len()));
                 self.receive(&input, &mut scratch.said);
                 if self.early.is_empty() {
-                    // Even an empty part would keep hyper's buffer in memory.
+                    // Even an empty part would keep all of them in memory.
                     self.early = Bytes::new();
                 }
                 return Poll::Ready(Ok(input.len()));

@@ -23,6 +23,7 @@ use crate::limits::{STOP_CONNECTIONS_DEADLINE, STOP_DEADLINE};
 use crate::service::HttpService;
 use crate::view::hooks::View;
 use crate::view::{audience, explain};
+use bytes::Bytes;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use log::{Level, warn};
@@ -141,7 +142,9 @@ async fn serve_http(socket: TcpStream, service: HttpService, permit: OwnedSemaph
     let (wire, service) = (parts.io.into_inner(), parts.service);
     match (exchange, service.upgrade()) {
         (Ok(()), Some(purpose)) => {
-            let upgraded = Upgraded { client, socket: wire.into_socket(), early: parts.read_buf, purpose };
+            // A copy: even an empty part would keep hyper's buffer in memory.
+            let early = Bytes::copy_from_slice(&parts.read_buf);
+            let upgraded = Upgraded { client, socket: wire.into_socket(), early, purpose };
             tokio::spawn(connection::run(Arc::clone(&server), upgraded, permit));
             return;
         }
