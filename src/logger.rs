@@ -1,7 +1,8 @@
 //! The program's log on standard error, which nobody has to read.
 //!
 //! Logging never waits: a thread writes the lines. If it is stuck because nobody reads the terminal or the pipe, lines wait in
-//! a buffer, and those that don't fit are left out and counted. On Unix, a file or a device such as `/dev/null` is always written to directly, because a process with a single thread is cheaper.
+//! a buffer, and those that don't fit are left out and counted. On Unix, a file or a device such as `/dev/null` is always
+//! written to directly, because a process with a single thread is cheaper.
 
 use std::io::{self, Write};
 use std::mem::take;

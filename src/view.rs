@@ -1,7 +1,8 @@
 //! The view: everything that shows the lifecycle. The server works the same without it.
 //!
 //! The view works like a packet dissector. The main path tells it what happens on the wire and in the room, through the
-//! hooks of [`View`](hooks::View), as [`Record`](hooks::Record)s. On a thread of its own, the view derives the steps that it shows from them. In the order in which the data flows:
+//! hooks of [`View`](hooks::View), as [`Record`](hooks::Record)s. On a thread of its own, the view derives the steps that it
+//! shows from them. In the order in which the data flows:
 //!
 //! 1. [`hooks`]: what the main path calls
 //! 2. [`dissector`]: records become steps, with [`head`] for HTTP and [`frame`] for WebSocket

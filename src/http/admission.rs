@@ -72,7 +72,8 @@ fn authority(origin: &str) -> Option<&str> {
 }
 
 impl Admission {
-    /// Checks the host: one at most, and if `loopback_only`, one that is admitted. A page of another site can have its own name resolve to 127.0.0.1 (DNS
+    /// Checks the host: one at most, and if `loopback_only`, one that is admitted. A page of another site can have its own
+    /// name resolve to 127.0.0.1 (DNS
     /// rebinding); its requests still carry that name.
     ///
     /// # Errors

@@ -1,6 +1,7 @@
 //! `--explain`: the steps on the terminal, for reading.
 //!
-//! Each phase of a connection has a heading; each line says whose it is. A frame's header is drawn field by field. A terminal that
+//! Each phase of a connection has a heading; each line says whose it is. A frame's header is drawn field by field. A
+//! terminal that
 //! stalls holds nobody up: the steps that it has no room for are left out, and it says so.
 
 use super::frame::FrameView;

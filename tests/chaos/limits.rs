@@ -252,6 +252,25 @@ async fn all_half_sent_messages_together_are_bounded() {
 }
 
 #[tokio::test]
+async fn an_idle_connection_keeps_no_buffer() {
+    const CLIENTS: usize = 400;
+    let program = SWITCHBOARD.start(&[]);
+    let target = program.target();
+    // The first connections may allocate more than later ones.
+    let mut idle = Vec::new();
+    for _ in 0..20 {
+        idle.push(target.join(-1).await.unwrap());
+    }
+    let before = program.resident();
+    for _ in 0..CLIENTS {
+        idle.push(target.join(-1).await.unwrap());
+    }
+    let each = program.resident().saturating_sub(before) / CLIENTS;
+    // With hyper's buffer, it would be about 6,000.
+    assert!(each < 4096, "{each} bytes");
+}
+
+#[tokio::test]
 async fn fifty_clients_that_do_not_read_cost_one_backlog() {
     const BACKLOG: usize = 4 << 20;
     let program = SWITCHBOARD.start(&["--max-backlog", &BACKLOG.to_string()]);

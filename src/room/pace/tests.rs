@@ -234,8 +234,8 @@ fn the_first_to_speak_is_woken_when_it_may() {
     assert_eq!(rung(), (1, 1));
 }
 
-#[test]
-fn speaker_that_does_not_come_keeps_nobody_waiting() {
+/// Two speakers that have waited until what they said is paid for. The first one has said less.
+fn two_that_wait() -> (Stage, Voice, Voice) {
     let mut stage = Stage::paced();
     let (mut first, mut second) = (stage.voice(1), stage.voice(2));
     stage.speak(&mut second, 400_000);
@@ -243,6 +243,12 @@ fn speaker_that_does_not_come_keeps_nobody_waiting() {
     assert!(!stage.may_speak(&first));
     assert!(!stage.may_speak(&second));
     stage.now += Duration::from_secs(1);
+    (stage, first, second)
+}
+
+#[test]
+fn speaker_that_does_not_come_keeps_nobody_waiting() {
+    let (mut stage, first, second) = two_that_wait();
     stage.pace.adjust(Waiting::ForMembers, stage.now);
     stage.now += PACE_CREDIT;
     assert!(!stage.may_speak(&second), "the first one may still come");
@@ -253,13 +259,7 @@ fn speaker_that_does_not_come_keeps_nobody_waiting() {
 
 #[test]
 fn speaker_that_is_gone_keeps_nobody_waiting() {
-    let mut stage = Stage::paced();
-    let (mut first, mut second) = (stage.voice(1), stage.voice(2));
-    stage.speak(&mut second, 400_000);
-    stage.speak(&mut first, 10);
-    assert!(!stage.may_speak(&first));
-    assert!(!stage.may_speak(&second));
-    stage.now += Duration::from_secs(1);
+    let (stage, _first, second) = two_that_wait();
     assert!(!stage.may_speak(&second), "the first one goes first");
     stage.pace.forget(1);
     assert!(stage.may_speak(&second));
