@@ -106,10 +106,10 @@ impl Limits {
     }
 
     /// How long the room waits for a member that takes nothing: the time in which one that takes `pace` bytes per second
-    /// empties a whole send buffer, which the system doubles. A full socket takes bytes again each time that about
+    /// empties half of a send buffer, which the system doubles. A full socket takes bytes again each time that about
     /// a third of that buffer is free.
     pub fn stuck_after(&self) -> Duration {
-        STUCK_AFTER.max(Duration::from_millis(2000 * SEND_BUFFER as u64 / self.pace.max(1)))
+        STUCK_AFTER.max(Duration::from_millis(1000 * SEND_BUFFER as u64 / self.pace.max(1)))
     }
 
     /// Bytes that all unfinished messages together may have, headers and control frames included: 64 MiB, or eight of the largest
@@ -265,10 +265,10 @@ pub const QUIET: u32 = 32 * 1024;
 pub const QUIET_ADVANCE: Duration = Duration::from_millis(250);
 
 /// The least time that the room waits for a member that takes nothing.
-pub const STUCK_AFTER: Duration = Duration::from_millis(500);
+pub const STUCK_AFTER: Duration = Duration::from_millis(250);
 
 /// How many times longer the room waits for a member that has read before while it was behind.
-pub const PATIENCE: u32 = 4;
+pub const PATIENCE: u32 = 8;
 
 /// The size of each socket's send buffer, in bytes. A larger one would keep more memory for a slow client, would delay the
 /// sign that the client reads, and was slower: in a flood, 256 KiB stay in the processor's cache, and 4 MiB don't.
@@ -398,6 +398,12 @@ mod tests {
         assert_eq!(Limits::default().max_unfinished(), 64 << 20);
         assert_eq!([most(8 << 20), most((8 << 20) + 1)], [64 << 20, (64 << 20) + 8]);
         assert_eq!(most(usize::MAX), u64::MAX);
+    }
+
+    #[test]
+    fn room_waits_as_long_as_a_reader_at_the_pace_needs_for_half_a_send_buffer() {
+        let after = |pace| Limits { pace, ..Limits::default() }.stuck_after().as_millis();
+        assert_eq!([1 << 30, 1 << 20, 256 << 10, 1 << 10].map(after), [250, 250, 1000, 256_000]);
     }
 
     #[test]
