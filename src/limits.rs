@@ -334,6 +334,15 @@ pub const VIEWER_QUEUE: usize = 4096;
 /// Viewers of `GET /lifecycle` at a time.
 pub const MOST_VIEWERS: usize = 16;
 
+/// Viewers of `GET /members` at a time. Each costs a look at the clock per [`MEMBERS_PAUSE`].
+pub const MOST_MEMBER_LISTS: usize = 100;
+
+/// Members that `GET /members` lists. A larger room is only counted: to list it would keep others waiting for its lock.
+pub const LISTED_MEMBERS: usize = 100;
+
+/// The least time between two lists of the members.
+pub const MEMBERS_PAUSE: Duration = Duration::from_millis(250);
+
 /// The silence before a viewer of `GET /lifecycle` gets a comment.
 pub const HEARTBEAT: Duration = Duration::from_secs(15);
 

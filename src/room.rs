@@ -96,11 +96,13 @@ impl Room {
         self.parts.iter().map(|part| lock(&part.list).members.len()).sum()
     }
 
-    /// Returns the members' connections, ordered by number.
-    pub fn clients(&self) -> Vec<Arc<Client>> {
-        let of_part = |part: &Part| lock(&part.list).members.values().map(|place| Arc::clone(&place.client)).collect();
+    /// Returns the connections of the first `most` members, ordered by number.
+    pub fn clients(&self, most: usize) -> Vec<Arc<Client>> {
+        let client = |place: &Place| Arc::clone(&place.client);
+        let of_part = |part: &Part| lock(&part.list).members.values().take(most).map(client).collect();
         let mut clients: Vec<_> = self.parts.iter().flat_map::<Vec<_>, _>(of_part).collect();
         clients.sort_by_key(|client| client.number);
+        clients.truncate(most);
         clients
     }
 

@@ -10,17 +10,19 @@ use crate::client::Client;
 use crate::connection::Purpose;
 use crate::escape::quote;
 use crate::handshake::{Accept, accept};
-use crate::http::page::{inspector_script, inspector_style, page};
+use crate::http::page::{inspector_script, inspector_style, members_script, page, page_style};
 use crate::http::refusal::{Fields, Head, Refusal, Sent};
-use crate::http::responses::{bad_client_id, check_http, healthy, last, lifecycle_off, unavailable};
+use crate::http::responses::{
+    bad_client_id, check_http, event_stream, healthy, last, lifecycle_off, nothing, unavailable,
+};
 use crate::limits::MAX_REQUESTS;
 use crate::server::shared::Shared;
 use crate::server::throttle::Kind;
 use crate::view::events::Events;
+use crate::view::members::Members;
 use bytes::Bytes;
 use http_body_util::{Either, Full};
 use hyper::body::{Body, Incoming};
-use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use hyper::service::Service;
 use hyper::{Request, Response, StatusCode};
 use log::Level;
@@ -32,7 +34,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 /// The body of a response: complete, or a stream of events.
-pub type ResponseBody = Either<Full<Bytes>, Events>;
+pub type ResponseBody = Either<Full<Bytes>, Either<Events, Members>>;
 
 /// What a path leads to.
 #[derive(Clone, Copy, Debug)]
@@ -45,6 +47,8 @@ pub enum Route {
     Echo,
     /// The stream of steps.
     Lifecycle,
+    /// The stream of lists of the members.
+    Members,
 }
 
 /// A path of this server.
@@ -68,7 +72,10 @@ static ROUTES: &[Row] = &[
     Row { path: CHAT, route: Route::Chat(0), methods: &[], about: "/ws/{client_id} (the chat)" },
     Row { path: "/echo", route: Route::Echo, methods: &[], about: "/echo" },
     Row { path: "/lifecycle", route: Route::Lifecycle, methods: &[("allow", "GET")], about: "/lifecycle" },
+    Row { path: "/members", route: Route::Members, methods: &[("allow", "GET")], about: "/members" },
     Row { path: "/healthz", route: Route::Fixed(healthy), methods: READ, about: "/healthz" },
+    Row { path: "/page.css", route: Route::Fixed(page_style), methods: READ, about: "" },
+    Row { path: "/members.js", route: Route::Fixed(members_script), methods: READ, about: "" },
     Row { path: "/inspector.js", route: Route::Fixed(inspector_script), methods: READ, about: "" },
     Row { path: "/inspector.css", route: Route::Fixed(inspector_style), methods: READ, about: "" },
 ];
@@ -146,6 +153,7 @@ impl HttpService {
         match route {
             Route::Fixed(response) => Ok(response().map(Either::Left)),
             Route::Lifecycle => self.lifecycle(),
+            Route::Members => self.members(),
             Route::Chat(client_id) => {
                 self.client.name_chat(client_id);
                 let accept = accept(head, &self.server.admission)?;
@@ -170,13 +178,19 @@ impl HttpService {
         if !self.server.lifecycle {
             return Err(lifecycle_off());
         }
-        let watch = self.server.view.watch(Some(self.client.number), self.server.room.clients());
+        let watch = self.server.view.watch(Some(self.client.number), self.server.room.clients(usize::MAX));
         let watch = watch.ok_or_else(|| unavailable("the maximum number of viewers is reached"))?;
-        let mut response = Response::new(Either::Right(Events::new(watch)));
-        let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
-        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        Ok(response)
+        Ok(event_stream(Either::Left(Events::new(watch))))
+    }
+
+    /// The page asks for this unasked, so a server that does not show its lifecycle answers that there is nothing.
+    fn members(&self) -> Result<Response<ResponseBody>, Refusal> {
+        if !self.server.lifecycle {
+            return Ok(nothing().map(Either::Left));
+        }
+        let members = Members::watch(&self.server);
+        let members = members.ok_or_else(|| unavailable("the maximum number of viewers is reached"))?;
+        Ok(event_stream(Either::Right(members)))
     }
 
     /// Whether the response is the last one. A body is not read, so the next request could not be found, and a stream of events

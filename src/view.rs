@@ -9,6 +9,8 @@
 //! 3. [`step`]: a step, with its name, phase, RFC section, fields and sentence
 //! 4. [`audience`]: the thread, and the queue of each viewer
 //! 5. [`events`]: a viewer of `GET /lifecycle`; [`explain`]: the terminal
+//!
+//! [`members`] is apart: the list of the room's members, for the page.
 
 pub mod audience;
 pub mod dissector;
@@ -17,4 +19,5 @@ pub mod explain;
 pub mod frame;
 pub mod head;
 pub mod hooks;
+pub mod members;
 pub mod step;

@@ -1,4 +1,4 @@
-//! The chat page and its inspector's files, built into the program.
+//! The chat page and its files, built into the program.
 //!
 //! The page holds the whole chat. It loads the inspector's script and style only when the user looks inside.
 
@@ -10,25 +10,42 @@ use hyper::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, Header
 /// The page.
 pub const PAGE: &str = include_str!("../../index.html");
 
+/// The page's style.
+pub const PAGE_STYLE: &str = include_str!("page.css");
+
+/// The script that shows the members.
+pub const MEMBERS_SCRIPT: &str = include_str!("../view/members.js");
+
 /// The inspector's script.
 pub const INSPECTOR_SCRIPT: &str = include_str!("../view/inspector.js");
 
 /// The inspector's style.
 pub const INSPECTOR_STYLE: &str = include_str!("../view/inspector.css");
 
-/// The page's Content-Security-Policy. It allows the page's own script and style and the inspector's script by their SHA-256,
-/// the inspector's style by its origin (browsers know external styles by no hash), and requests to this server. If a file has
-/// changed, a test prints the hash.
+/// The page's Content-Security-Policy. It allows the page's own script, that of the members and the inspector's by their SHA-256,
+/// styles by their origin (browsers know external styles by no hash), and requests to this server. If a script has changed, a test
+/// prints the hash.
 pub const PAGE_POLICY: &str = "default-src 'none'; \
-    script-src 'sha256-oGZ1hpBqXTdWzMmSnswezoUmEhRmnmBmc9cM/VF4dl0=' 'sha256-E1sgDMXNNih8MQ5zKOB1nXd6V1i+16MJT4ViezL4fsQ='; \
-    style-src 'sha256-/zA+oZTG83s3vXYGUKgkCR+KHTiXxw3WcdDEXwnGGf8=' 'self'; \
-    connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+    script-src 'sha256-38uAZWDGWRF+9kly/s/fnTlvTbbQtxi3zXw1mUVMrt4=' \
+        'sha256-QTAWuU+4/Pg51JND5PLbAI3XcId8Ma/PpZw8RmJ2vgs=' \
+        'sha256-W2xw/f0VBRkLNJyoizrGiNXKxwGz3FWSiXmBHy3oyyg='; \
+    style-src 'self'; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /// The response that carries the page.
 pub fn page() -> Response<Full<Bytes>> {
     let mut response = file("text/html; charset=utf-8", PAGE);
     response.headers_mut().insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(PAGE_POLICY));
     response
+}
+
+/// The response that carries the page's style.
+pub fn page_style() -> Response<Full<Bytes>> {
+    file("text/css; charset=utf-8", PAGE_STYLE)
+}
+
+/// The response that carries the script of the members.
+pub fn members_script() -> Response<Full<Bytes>> {
+    file("text/javascript; charset=utf-8", MEMBERS_SCRIPT)
 }
 
 /// The response that carries the inspector's script.
@@ -80,17 +97,20 @@ mod tests {
     }
 
     #[test]
-    fn integrity_is_the_hash_of_the_inspectors_script() {
-        let integrity = between("src=\"/inspector.js\" integrity=\"", "\"");
-        assert_eq!(integrity, source(INSPECTOR_SCRIPT), "the script has changed; put the right hash into index.html");
+    fn integrity_is_the_hash_of_the_script() {
+        for (file, script) in [("inspector", INSPECTOR_SCRIPT), ("members", MEMBERS_SCRIPT)] {
+            let integrity = between(&format!("src=\"/{file}.js\" integrity=\""), "\"");
+            assert_eq!(integrity, source(script), "{file}.js has changed; put the right hash into index.html");
+        }
     }
 
     #[test]
     fn policy_allows_only_the_pages_scripts_and_styles() {
-        let (script, inspector) = (source(between("<script>", "</script>")), source(INSPECTOR_SCRIPT));
-        assert_eq!(sources("script-src"), format!("'{script}' '{inspector}'"), "a script has changed");
-        let style = source(between("<style>", "</style>"));
-        assert_eq!(sources("style-src"), format!("'{style}' 'self'"), "the style has changed");
+        let scripts = [between("<script>", "</script>"), MEMBERS_SCRIPT, INSPECTOR_SCRIPT].map(source);
+        let allowed: Vec<_> =
+            sources("script-src").split_whitespace().map(|source| source.trim_matches('\'')).collect();
+        assert_eq!(allowed, scripts, "a script has changed");
+        assert_eq!(sources("style-src"), "'self'");
         assert_eq!(sources("default-src"), "'none'");
         assert!(!PAGE_POLICY.contains("unsafe-"));
     }

@@ -3,7 +3,7 @@
 use super::refusal::{Fields, Head, Refusal, Sent};
 use crate::limits;
 use bytes::Bytes;
-use http_body_util::Full;
+use http_body_util::{Either, Full};
 use hyper::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HOST, HeaderValue};
 use hyper::{Response, StatusCode, Version};
 
@@ -34,6 +34,22 @@ pub fn healthy() -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(Bytes::from_static(b"ok\n")));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// An answer without content, after which an `EventSource` does not try again.
+pub fn nothing() -> Response<Full<Bytes>> {
+    let mut response = Response::default();
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    response
+}
+
+/// A stream of server-sent events.
+pub fn event_stream<L, R>(events: R) -> Response<Either<L, R>> {
+    let mut response = Response::new(Either::Right(events));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }

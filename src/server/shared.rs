@@ -4,7 +4,7 @@ use super::stop::StopSignal;
 use super::throttle::Throttle;
 use super::unfinished::UnfinishedMessages;
 use crate::http::admission::Admission;
-use crate::limits::{FULL_ANSWERS, Limits, MOST_CONNECTIONS};
+use crate::limits::{FULL_ANSWERS, Limits, MOST_CONNECTIONS, MOST_MEMBER_LISTS};
 use crate::room::Room;
 use crate::view::hooks::View;
 use std::sync::Arc;
@@ -55,6 +55,8 @@ pub struct Shared {
     pub log: Throttle,
     /// The unfinished messages of all connections.
     pub unfinished: Arc<UnfinishedMessages>,
+    /// A permit for each further viewer of `GET /members`.
+    pub member_lists: Arc<Semaphore>,
     /// The signal that the server is stopping.
     pub stop: StopSignal,
     /// Connections accepted so far; each has its own number.
@@ -78,6 +80,7 @@ impl Shared {
             lifecycle: options.lifecycle,
             log: Throttle::default(),
             unfinished: UnfinishedMessages::new(&options.limits),
+            member_lists: Arc::new(Semaphore::new(MOST_MEMBER_LISTS)),
             stop: StopSignal::default(),
             connections: AtomicU64::new(0),
             max_connections: u32::try_from(max_connections).expect("clamped"),

@@ -137,6 +137,8 @@ struct Inner {
     watching: AtomicUsize,
     /// The viewers of `GET /lifecycle`.
     viewers: AtomicUsize,
+    /// Members that have joined, plus those that have left.
+    changes: AtomicU64,
     /// Steps left in the budget of this second.
     budget: AtomicI64,
     /// Dropped records and steps so far.
@@ -165,6 +167,7 @@ impl View {
         Self(Arc::new(Inner {
             watching: AtomicUsize::new(0),
             viewers: AtomicUsize::new(0),
+            changes: AtomicU64::new(0),
             budget: AtomicI64::new(STEPS_PER_SECOND.into()),
             missed: AtomicU64::new(0),
             thread,
@@ -180,6 +183,11 @@ impl View {
     /// Returns the number of viewers of `GET /lifecycle`.
     pub fn viewers(&self) -> usize {
         self.0.viewers.load(Relaxed)
+    }
+
+    /// Returns how often the list of members has changed so far.
+    pub fn changes(&self) -> u64 {
+        self.0.changes.load(Relaxed)
     }
 
     /// Begins to watch. `number` is the viewer's own connection, None for the terminal; `present` are the members of the
@@ -256,6 +264,7 @@ impl View {
 
     /// The connection of a member is open.
     pub fn joined(&self, client: &Arc<Client>, members: impl FnOnce() -> usize) {
+        self.0.changes.fetch_add(1, Relaxed);
         self.tell(client, 0, 0, || What::Joined { members: members() });
     }
 
@@ -275,6 +284,7 @@ impl View {
 
     /// The connection left the room.
     pub fn left(&self, client: &Arc<Client>, members: impl FnOnce() -> usize) {
+        self.0.changes.fetch_add(1, Relaxed);
         self.tell(client, 0, 0, || What::Left { members: members() });
     }
 

@@ -1,7 +1,8 @@
 // The inspector: shows the four phases of the connection, from the server's event stream, GET /lifecycle.
 //
 // The page loads this script, and its style before it, when "Look inside" is first pressed. `chat` is what the scripts share: the
-// inspector reads the client id and the phase, disconnects and reconnects, and sets the two hooks. It imports nothing.
+// inspector reads the client's id, the phase and the end of the last connection, disconnects and reconnects, and sets the hook that
+// runs before connecting. It imports nothing.
 //
 // Of an event it uses the `name: value` lines only, never the first line, which is written for people. Text from the network is
 // inserted as text; the only HTML here is the constant below.
@@ -57,7 +58,9 @@ const PANEL = `
     <div class="card live"><h3 id="room-title">The room</h3><div id="room"></div></div>
     <div class="card" id="frame-card" hidden>
       <div class="row"><h3 id="frame-title"></h3><button type="button" id="follow" hidden>Follow the newest</button></div>
+      <p id="purpose" class="small"></p>
       <div id="frame"></div>
+      <p class="soft small">Point at a field, or move to it with the Tab key.</p>
       <div id="explain"></div>
       <div id="payload"></div>
     </div>
@@ -71,7 +74,8 @@ const PANEL = `
     <p class="lead">Either side may send a Close frame that says why it closes. The other side answers with a Close frame of its own, so
       both know that no more messages follow. The server removes the member from the room, then closes the TCP connection. A
       connection that breaks without a Close frame ends here too.</p>
-    <div id="ending"></div>
+    <div id="end"></div>
+    <div class="card" id="ending-card"><h3 id="ending-title"></h3><div id="ending"></div></div>
   </section>
 </aside>`;
 
@@ -133,6 +137,7 @@ function openPanel(phase) {
   panel.scrollTop = 0;
   document.body.classList.toggle("looking", open);
   $("look").textContent = open ? "Close" : "Look inside";
+  $("look").classList.toggle("main", !open);
   $("look").ariaExpanded = open;
   lamps.forEach(({ button }, index) => {
     button.ariaExpanded = index === phase;
@@ -160,6 +165,8 @@ let stream = null;
 let streamOpened; // a promise
 let off = false; // this server sends no event stream
 let connections = new Map(); // by number, the most recently active last
+let connectionCount = 0; // so far: numbers begin again with the next server
+const lastEnded = { mine: null, all: null }; // the connections whose end phase 4 shows, until the next one
 let frames = []; // the newest last
 let members = 0; // in the room, as counted by the server
 let moves = []; // dots to be moved between the room and its members
@@ -195,7 +202,7 @@ function setOff(value) {
   $("off").hidden = !off;
   $("tools").hidden = off;
   panel.classList.toggle("off", off);
-  redraw();
+  drawPhase();
 }
 
 /** Parses the `name: value` lines after the first line. The values of a repeated name are joined by line breaks. */
@@ -227,6 +234,8 @@ function takeStep(phase, step) {
   if (name === "waited") connection.slowUntil = performance.now() + SLOW_TIME;
   if (phase === 2) connection.opening = true;
   // A member whose step `joined` was left out is recognised by what it does.
+  if (phase === 3 && connection.opening) lastEnded.all = connection;
+  if (phase === 3 && isMine(connection)) lastEnded.mine = connection;
   connection.member = !connection.gone && (connection.member || name === "joined" || name === "broadcast" || (phase === 2 && connection.client !== null));
   if (name === "joined" || name === "left" || name === "broadcast") members = Number(step.members);
   if (name === "frame-in" || name === "frame-out") takeFrame(connection, step);
@@ -235,7 +244,8 @@ function takeStep(phase, step) {
 }
 
 function connectionOf({ connection: number, client }) {
-  const connection = connections.get(number) ?? { number, client: null, member: false, opening: false, checks: [], acts: [], changes: 0 };
+  const connection = connections.get(number)
+    ?? { number, serial: ++connectionCount, client: null, member: false, opening: false, checks: [], acts: [], changes: 0 };
   connection.client = client ?? connection.client;
   connections.delete(number); // re-inserted last
   connections.set(number, connection);
@@ -259,12 +269,18 @@ function forget() {
   moves = [];
   members = 0;
   openFrame(null);
-  redraw();
+  drawPhase();
 }
 
-const isMine = (connection) => connection.client === String(chat.clientId);
+const isMine = (connection) => connection.client === chat.clientId; // or of another client with the same id
 const isWatched = (connection) => (scope === "all" ? connection.opening : isMine(connection));
-const nameOf = (connection) => (isMine(connection) ? "you" : connection.client ? connection.client.replace(/^\d{3,}(?=\d{5})/, "…") : "?");
+const hasNamesake = () => [...connections.values()].filter((one) => one.member && isMine(one)).length > 1;
+
+/** A short name: the id after its #. */
+function nameOf(connection) {
+  if (isMine(connection)) return hasNamesake() ? "your ID" : "you";
+  return connection.client ? chat.nameOf(connection.client).slice("Client ".length) : "?";
+}
 
 let scope = "mine"; // or "all"
 
@@ -278,27 +294,21 @@ function drawOnce(id, key, build) {
   $(id).replaceChildren(...[build()].flat().filter(Boolean));
 }
 
-function redraw() {
-  drawn.clear();
-  drawPhase();
-}
-
 function drawPhase() {
   clearTimeout(drawing);
   drawing = 0;
   if (shownPhase < 0) return;
-  const ended = (one) => one.acts.some(({ step }) => step !== "joined");
-  const fits = [(one) => one.request, (one) => one.request, () => true, ended][shownPhase]; // phase 4 keeps showing the last end
-  const connection = [...connections.values()].filter((one) => isWatched(one) && fits(one)).at(-1);
-  [drawRequest, drawUpgrade, drawLoop, drawEnding][shownPhase](connection, connection ? `${connection.number}:${connection.changes}` : "none");
+  const watched = [...connections.values()].filter((one) => isWatched(one) && (shownPhase === 2 || one.request)).at(-1);
+  const connection = shownPhase === 3 ? lastEnded[scope] : watched;
+  [drawRequest, drawUpgrade, drawLoop, drawEnding][shownPhase](connection, connection ? `${connection.serial}:${connection.changes}` : `none ${off}`);
   if (shownPhase !== 2) moves = [];
 }
 
-/** In place of something that the stream did not contain: a text, and a button that helps. */
-function offer(text, label = "Reconnect and watch", onclick = reconnectAndWatch) {
-  const button = el("button", { type: "button", className: "main", onclick }, label);
-  return off ? null : el("div", { className: "card offer" }, el("p", {}, text), button);
-}
+const card = (...children) => el("div", { className: "card offer" }, ...children);
+const button = (label, onclick) => el("button", { type: "button", className: "main", onclick }, label);
+
+/** In place of something that the stream did not contain. */
+const offer = (text) => !off && card(el("p", {}, text), button("Reconnect and watch", reconnectAndWatch));
 
 const nextButton = (phase, text) => el("button", { type: "button", className: "next", onclick: () => openPanel(phase) }, `${text} →`);
 
@@ -341,7 +351,7 @@ function httpHead(bytes, notes, title) {
 
 function drawRequest(connection, key) {
   drawOnce("request", key, () => (connection?.request
-    ? [httpHead(connection.request.bytes, REQUEST_NOTES, `The request of connection #${connection.number}, without secrets`), nextButton(1, "Next: the upgrade")]
+    ? [httpHead(connection.request.bytes, REQUEST_NOTES, "The request, without secrets"), nextButton(1, "Next: the upgrade")]
     : offer("This page sent its request before you looked.")));
 }
 
@@ -379,12 +389,20 @@ const spaced = (hex) => bytesOf(hex).map(hexOf).join(" ");
 const WHO = { client: "The client", server: "The server", network: "The network" };
 
 function drawEnding(connection, key) {
-  drawOnce("ending", key + chat.phase, () => {
-    if (!connection && chat.phase !== "loop") return offer("No connection has ended since you looked.");
-    if (!connection) return offer("This connection is open. Disconnect to see how it ends.", "Disconnect and watch", chat.disconnect);
+  const isOpen = chat.phase === "loop";
+  drawOnce("end", [isOpen, chat.end, !connection, off].join(), () => {
+    if (isOpen) return card(el("p", {}, "This page’s connection is open. Disconnect to see how it ends."), button("Disconnect", chat.disconnect));
+    if (chat.end) return card(el("p", {}, el("b", {}, "What the browser saw: "), chat.end), button("Connect", chat.reconnect));
+    return !connection && offer("No connection has ended since you looked.");
+  });
+  $("ending-card").hidden = !connection;
+  if (!connection) return;
+  const whose = isMine(connection) ? `this page’s ${isOpen ? "last " : ""}connection` : `the connection of ${chat.nameOf(connection.client ?? "?")}`;
+  $("ending-title").textContent = `How ${whose} ended, as the server saw it`;
+  drawOnce("ending", key, () => {
     const items = connection.acts.filter(({ step }) => step !== "joined").map((act) =>
       el("li", {}, el("span", { className: "when" }, act.ms ? `${(act.ms / 1000).toFixed(3)} s` : ""), el("div", {}, ...ending(act))));
-    return el("div", { className: "card" }, el("h3", {}, `The end of connection #${connection.number}`), unfold(el("ol", { className: "acts" }, ...items)));
+    return unfold(el("ol", { className: "acts" }, ...items));
   });
 }
 
@@ -395,7 +413,7 @@ function ending({ step, by, code, meaning, reason, members: left, ...life }) {
     "close-answer": [`${WHO[by]} answers with a Close frame`, why],
     "tcp-closed": [`${WHO[by]} ends the TCP connection`, by === "network" ? "without a Close frame" : "nothing more can be sent"],
     left: ["The member leaves the room", `members remaining: ${left}`],
-    life: ["In total", `${life.messages} messages, ${life["bytes-in"]} bytes in, ${life["bytes-out"]} bytes out, ${Number(life.seconds).toFixed(1)} s`],
+    life: ["In total", `${chat.count(life.messages, "message")}, ${chat.count(life["bytes-in"], "byte")} in, ${chat.count(life["bytes-out"], "byte")} out, ${Number(life.seconds).toFixed(1)} s`],
   }[step] ?? [step, ""];
   return [el("b", {}, what), el("span", { className: "soft small" }, detail)];
 }
@@ -410,7 +428,7 @@ const MOST_MOVES = 60; // dots drawn at once
 
 function drawLoop(connection) {
   const known = connection || scope === "all";
-  drawOnce("late", String(Boolean(known)), () => !known && offer("This page’s connection was opened before you looked. Reconnect to see all of it."));
+  drawOnce("late", [!known, off].join(), () => !known && offer("This page’s connection was opened before you looked. Reconnect to see all of it."));
   drawRoom();
   drawFrames();
   play(moves.splice(0));
@@ -434,12 +452,12 @@ function drawRoom() {
   const slow = known.filter((one) => one.slowUntil > performance.now()).map(nameOf);
   $("room-title").textContent = (total ? `The room: ${total === 1 ? "1 member" : `${total} members`}` : "The room")
     + (slow.length ? `. Read slowly, because others are behind: ${slow.join(", ")}` : "");
-  drawOnce("room", [width, total, ...shown.map((one) => one.number)].join(), () => {
+  drawOnce("room", [width, total, ...shown.map((one) => one.serial + nameOf(one))].join(), () => {
     const count = shown.length + (rest ? 1 : 0);
     const at = (index) => (width * (index + 0.5)) / count;
     const board = svg("svg", { role: "img", "aria-label": `In the room: ${shown.map(nameOf).join(", ")}${rest ? ` and ${rest} more` : ""}` });
-    const rings = shown.map((one, index) => ring(at(index), width / 2, nameOf(one), `#${one.number}`, { "data-number": one.number, class: isMine(one) ? "you" : "" }));
-    if (rest) rings.push(ring(at(shown.length), width / 2, `${rest} more`, known.length ? "" : "joined earlier", { "data-number": "rest" }));
+    const rings = shown.map((one, index) => ring(at(index), width / 2, nameOf(one), `Client #${one.client ?? "?"}, connection ${one.number}`, { "data-number": one.number, class: isMine(one) ? "you" : "" }));
+    if (rest) rings.push(ring(at(shown.length), width / 2, `${rest} more`, "", { "data-number": "rest" }));
     const room = [svg("rect", { class: "room-box", x: width / 2 - 60, y: ROOM.y - ROOM.height / 2, width: 120, height: ROOM.height, rx: 10 }),
       svg("text", { class: "room-name", x: width / 2, y: ROOM.y + 5 }, "the room")];
     if (!total) room.push(svg("text", { x: width / 2, y: MEMBER_Y - 20 }, "Send a message to see it reach every member."));
@@ -448,13 +466,13 @@ function drawRoom() {
   });
 }
 
-function ring(x, middle, name, number, attributes) {
+function ring(x, middle, name, title, attributes) {
   return svg("g", { ...attributes, "data-x": x },
+    svg("title", {}, title),
     svg("line", { class: "link", x1: middle, y1: ROOM.y, x2: x, y2: MEMBER_Y - 10 }),
     svg("circle", { class: "ring", cx: x, cy: MEMBER_Y - 10, r: 11 }),
     svg("circle", { class: "core", cx: x, cy: MEMBER_Y - 10, r: 3.5 }),
-    svg("text", { x, y: MEMBER_Y + 18 }, name),
-    svg("text", { x, y: MEMBER_Y + 34 }, number));
+    svg("text", { x, y: MEMBER_Y + 18 }, name));
 }
 
 /** Moves a dot from the member to the room for each frame in, then a dot to the member for each frame out. */
@@ -501,11 +519,19 @@ function drawFrames() {
   if (!openedFrame || (!pinned && !busy)) openFrame(latest ?? null);
 }
 
+/** Of control frames (RFC 6455 5.5): what they say, and what they are for. */
+const NOTES = { 9: "“Are you still there?”", 10: "“Still here.”" };
+const PURPOSES = {
+  8: "A Close frame begins the closing handshake, or answers one. Its payload is a code and a reason.",
+  9: "A Ping asks whether the other side is still there. That side must answer with a Pong. A browser does so by itself; the page’s script sees neither.",
+  10: "A Pong answers a Ping, and has the same payload. It shows that the client is still there, and keeps the connection alive in routers and proxies.",
+};
+
 function frameItem(frame) {
   const who = frame.incoming ? `${nameOf(frame.connection)} → server` : `server → ${nameOf(frame.connection)}`;
   const button = el("button", { type: "button", ariaPressed: "false" },
     el("span", { className: "cut" }, who), el("span", {}, frame.name), el("span", { className: "soft" }, `${frame.length} B`),
-    el("span", { className: "cut soft", dir: "auto" }, unescape(frame.text)));
+    el("span", { className: "cut soft", dir: "auto" }, unescape(frame.text) || (NOTES[frame.opcode] ?? "")));
   button.onclick = () => {
     pinned = true;
     openFrame(frame);
@@ -532,8 +558,10 @@ function openFrame(frame) {
   if (!frame) return;
   $("frame-title").textContent = `The bits of a ${frame.name} frame ${frame.incoming ? "from" : "to"} ${nameOf(frame.connection)}`;
   const fields = frameFields(frame);
-  $("frame").replaceChildren(bitGrid(fields));
-  $("explain").textContent = "Point at a field, or move to it with the Tab key, to see what it is for.";
+  const grid = bitGrid(fields);
+  $("frame").replaceChildren(grid);
+  markField(grid, fields, "0");
+  $("purpose").textContent = PURPOSES[frame.opcode] ?? "";
   $("payload").replaceChildren(maskTable(frame));
 }
 
@@ -627,11 +655,17 @@ const letter = (byte) => (byte > 32 && byte < 127 ? String.fromCharCode(byte) : 
 
 /* =================================================== Start ==================================================== */
 
-chat.onPhase = lightUp;
+addEventListener("phase", () => {
+  lightUp();
+  drawPhase();
+});
 chat.beforeConnect = streamReady;
 $("look").onclick = () => openPanel(shownPhase >= 0 ? -1 : 2);
 $("reconnect").onclick = reconnectAndWatch;
 $("follow").onclick = followNewest;
-$("scope").onchange = () => redraw((scope = $("scope").value));
+$("scope").onchange = () => {
+  scope = $("scope").value;
+  drawPhase();
+};
 lightUp();
 openPanel(2);

@@ -27,37 +27,95 @@ afterEach(async () => {
   assert.deepEqual(complaints, []); // exceptions, and violations of the Content-Security-Policy
 });
 
-async function open({ width = 1280, height = 800, colorScheme = "light", ready = "open" } = {}) {
+async function open({ width = 1280, height = 800, colorScheme = "light", ready = "open", path = "/" } = {}) {
   const page = await browser.context.newPage();
   await page.setViewportSize({ width, height });
   await page.emulateMedia({ colorScheme });
   page.on("pageerror", (error) => complaints.push(error.stack));
   page.on("console", (message) => /Content.Security.Policy/i.test(message.text()) && complaints.push(message.text()));
-  await page.goto(server.url);
+  await page.goto(server.url + path);
   await isIn(page, ready);
   return page;
 }
 
-const noticeSays = (page, pattern) =>
-  page.waitForFunction((source) => new RegExp(source).test(document.getElementById("notice").textContent), pattern.source);
+/** Waits until the element's text matches the pattern. */
+const shows = (page, id, pattern) =>
+  page.waitForFunction(([id, source]) => new RegExp(source, "s").test(document.getElementById(id).textContent), [id, pattern.source]);
+
+const noticeSays = (page, pattern) => shows(page, "notice", pattern);
 
 test("two pages and a client without a browser chat", async () => {
   const [one, two] = [await open(), await open()];
   const third = await joinRoom(server, 7);
-  const id = await one.textContent("#client-id");
+  const id = (await one.getAttribute("#client-id", "title")).replace("Client #", "");
   assert.match(id, /^\d{13}$/);
-  assert.equal(await one.textContent("#command"), `websocat ws://127.0.0.1:${server.port}/ws/7`);
+  assert.equal(await one.textContent("#client-id"), `Client #…${id.slice(-5)}`);
+  assert.equal(await one.textContent("#command"), `websocat -E ws://127.0.0.1:${server.port}/ws/7`);
 
   await say(one, "hello, you two");
   for (const page of [one, two]) await hears(page, "hello, you two");
   assert.equal(await third.next(), `Client #${id} says: hello, you two`);
   assert.equal(await one.locator(".message.own").count(), 1);
   assert.equal(await two.locator(".message.own").count(), 0);
+  assert.match(await two.locator(".message").last().textContent(), new RegExp(`^Client #…${id.slice(-5)} `));
 
   third.say("hello from a terminal");
   for (const page of [one, two]) await hears(page, "hello from a terminal");
   assert.match(await two.locator(".message").last().textContent(), /^Client #7 /);
   third.leave();
+});
+
+test("the id of the address is kept in the tab, and a bad one is explained", async () => {
+  const page = await open({ path: "/?id=-7" });
+  const says = async () => {
+    await isIn(page, "open");
+    return page.textContent("#client-id");
+  };
+  assert.equal(await says(), "Client #-7");
+  await page.goto(server.url);
+  assert.equal(await says(), "Client #-7");
+  page.once("dialog", (dialog) => dialog.accept(" 007 "));
+  await page.click("#rename");
+  await page.waitForURL("**/?id=007");
+  assert.equal(await says(), "Client #7");
+  assert.equal(await page.textContent("#command"), `websocat -E ws://127.0.0.1:${server.port}/ws/8`);
+  for (const id of ["seven", "9223372036854775808"]) {
+    await page.goto(`${server.url}/?id=${id}`);
+    await isIn(page, "refused");
+    await noticeSays(page, /\(400\)\. .*not a 64-bit integer/);
+  }
+  await page.goto(server.url);
+  assert.equal(await says(), "Client #7");
+});
+
+test("another client with the page's id is not the page", async () => {
+  const page = await open({ path: "/?id=7" });
+  const namesake = await joinRoom(server, 7);
+  await shows(page, "here", /^In the room: you, Client #7, not you$/);
+  await say(page, "it is me");
+  await hears(page, "it is me");
+  namesake.say("it is not");
+  await hears(page, "it is not");
+  assert.equal(await page.locator(".message.own").count(), 1);
+  assert.match(await page.locator(".message").last().textContent(), /^Client #7, not you /);
+  namesake.leave();
+});
+
+test("the page shows who is in the room, and who comes and goes", async () => {
+  const page = await open();
+  await shows(page, "here", /^In the room: you$/);
+  const client = await joinRoom(server, 11);
+  await shows(page, "here", /^In the room: you, Client #11$/);
+  const others = await Promise.all([...Array(9).keys()].map((id) => joinRoom(server, id)));
+  await shows(page, "here", /^In the room: you, Client #11(, Client #\d){7} and 2 more$/);
+  client.leave();
+  await shows(page, "rows", /^…, .*, Client #11 left$/); // all in one line
+  assert.equal(await page.locator(".remark", { hasText: "Client" }).count(), 1);
+  const other = await open();
+  await other.close();
+  await shows(page, "rows", /Client #…\d{5} joined, Client #…\d{5} left$/);
+  for (const other of others) other.leave();
+  await shows(page, "here", /^In the room: you$/);
 });
 
 test("Enter sends, Shift+Enter inserts a line break, Enter in an input method does neither", async () => {
@@ -97,6 +155,19 @@ test("right-to-left text, emoji and a very long message", async () => {
   assert.equal(await text.evaluate((element) => getComputedStyle(element).direction), "rtl");
   client.say("👩‍👩‍👧‍👦 e\u0301");
   await hears(page, "👩‍👩‍👧‍👦 e\u0301");
+
+  client.say("o" + "\u0315\u031a\u0321".repeat(100));
+  await text.filter({ hasText: "o\u0315" }).waitFor();
+  assert.equal(await text.evaluate((element) => getComputedStyle(element).overflowY), "hidden"); // marks stay inside
+  client.say("");
+  await page.waitForFunction(() => [...document.querySelectorAll("#rows .text")].at(-1)?.textContent === "");
+  assert.ok((await text.boundingBox()).width > 80);
+  const lines = "line\n".repeat(35);
+  client.say(lines);
+  await text.getByRole("button", { name: "Show all 36 lines" }).waitFor();
+  assert.ok((await text.boundingBox()).height < 350);
+  await text.getByRole("button").click();
+  await hears(page, lines);
   client.say("x".repeat(60_000));
   await text.getByRole("button", { name: /Show all 60,000/ }).click();
   await hears(page, "x".repeat(60_000));
@@ -114,7 +185,15 @@ test("the page reconnects to a restarted server and keeps the draft", async () =
 
   server = await startServer({ port: server.port });
   await isIn(page, "open");
+  assert.equal(await page.textContent("#hint"), "");
   assert.equal(await page.inputValue("#text"), "a thought, not yet sent");
+  await shows(page, "rows", /Reconnected\. The server closed the connection \(1001\)/);
+  await server.stop();
+  await isIn(page, "waiting");
+  server = await startServer({ port: server.port });
+  await isIn(page, "open");
+  await shows(page, "rows", /Reconnected 2 times/);
+  assert.equal(await page.locator(".remark").filter({ hasText: "Reconnected" }).count(), 1);
   await page.reload();
   await isIn(page, "open");
   assert.equal(await page.inputValue("#text"), "a thought, not yet sent");
@@ -155,6 +234,16 @@ test("a killed server is explained, and the page reconnects at once when the net
   await isIn(page, "open");
 });
 
+test("the page reconnects soon after the server is back, however long its pause is", async () => {
+  const page = await open();
+  await server.stop("SIGKILL");
+  await noticeSays(page, /does not answer/);
+  await page.evaluate(() => (failures = 50));
+  await page.waitForFunction(() => parseInt(document.getElementById("countdown").textContent.slice(3)) > 10);
+  server = await startServer({ port: server.port });
+  await page.waitForSelector("body[data-state=open]", { timeout: 5_000 });
+});
+
 test("one button disconnects and connects", async () => {
   const page = await open();
   await page.click("#switch");
@@ -173,6 +262,26 @@ test("a message that is too big returns to the box", async () => {
   await page.waitForFunction((length) => document.getElementById("text").value.length === length, big.length);
   await isIn(page, "open"); // reconnected, and not sent again
   assert.equal(await page.locator(".message").count(), 0);
+  assert.match(await page.textContent("#undelivered"), /^Refused: 1 message\. The server closed the connection \(1009\): message too big;.* Shorten it/);
+  await page.getByRole("button", { name: "Dismiss" }).click();
+  assert.equal(await page.isVisible("#undelivered"), false);
+});
+
+test("the page says how far it was behind, and which messages may be lost", async () => {
+  const page = await browser.context.newPage();
+  let rejoined = false;
+  await page.routeWebSocket(/\/ws\//, (socket) => {
+    if (rejoined) return socket.connectToServer();
+    rejoined = true;
+    let messages = 0;
+    socket.onMessage(() => ++messages === 3 && socket.close({ code: 1013, reason: "too slow: 16800000 bytes behind" }));
+  });
+  await page.goto(server.url);
+  await isIn(page, "open");
+  for (const letter of "abc") await say(page, letter.repeat(90_000));
+  await shows(page, "undelivered", /^Perhaps not delivered: 3 messages\..* Of these, 2 fit into the box\./);
+  assert.equal(await page.inputValue("#text"), `${"a".repeat(90_000)}\n${"b".repeat(90_000)}`);
+  await shows(page, "rows", /^Reconnected\. .*\(1013\).*“too slow: 16800000 bytes behind”/);
 });
 
 test("the page reconnects after 1008", async () => {
@@ -204,6 +313,8 @@ test("the page does not reconnect after a refusal", async () => {
 });
 
 test("the page keeps up with a flood of 10,000 messages, and shows the last 500", async () => {
+  await server.stop();
+  server = await startServer({ options: ["--lifecycle", "off"] }); // without lines about who has come
   const page = await open();
   const client = await joinRoom(server, 9);
   await page.evaluate(() => {
@@ -248,7 +359,8 @@ test("the inspector is not requested until somebody looks inside, then runs unde
   await isIn(page, "open");
   await say(page, "before");
   await hears(page, "before");
-  assert.deepEqual(requested.filter((path) => path !== "/" && !path.startsWith("/ws/")), []);
+  await shows(page, "here", /you/);
+  assert.deepEqual(requested.filter((path) => !path.startsWith("/ws/")), ["/", "/page.css", "/members.js", "/members"]);
 
   await lookInside(page);
   assert.deepEqual(requested.slice(-3), ["/inspector.css", "/inspector.js", "/lifecycle"]);
@@ -308,7 +420,7 @@ test("the handshake is shown with this connection's bytes and accept value", asy
   await isIn(page, "open");
   await page.waitForSelector("#request .line");
   const request = await page.$$eval("#request .line code", (lines) => lines.map((line) => line.textContent));
-  assert.equal(request[0], `GET /ws/${await page.textContent("#client-id")} HTTP/1.1`);
+  assert.equal(request[0], `GET /ws/${await page.evaluate(() => chat.clientId)} HTTP/1.1`);
   assert.ok(request.some((line) => line.toLowerCase() === `host: 127.0.0.1:${server.port}`));
   const sent = request.find((line) => /^sec-websocket-key:/i.test(line)).split(": ")[1];
 
@@ -337,6 +449,7 @@ test("a frame is shown with its bits, and any frame in the list can be opened", 
   const masked = (await bits(8)).match(/.{8}/g).map((byte) => parseInt(byte, 2));
   assert.equal(String.fromCharCode(...masked.map((byte, i) => byte ^ key[i % 4])), "Hi, frame");
 
+  assert.match(await page.textContent("#explain"), /^FIN \(1 bit\)\. 1: the last/);
   await page.hover('#frame .field[data-index="4"]');
   assert.match(await page.textContent("#explain"), /^opcode \(4 bits\)\. 1: a text frame/);
   await page.focus('#frame .field[data-index="7"]');
@@ -345,6 +458,21 @@ test("a frame is shown with its bits, and any frame in the list can be opened", 
   await page.locator("#frames button", { hasText: "server → you" }).first().click();
   assert.equal(await bits(5), "0"); // a frame from the server, so not masked
   assert.match(await page.textContent("#payload"), /byte by byte/);
+});
+
+test("Ping and Pong are explained", async () => {
+  await server.stop();
+  server = await startServer({ options: ["--ping-interval", "1"] });
+  const page = await open();
+  await openPhase(page, 3);
+  const frame = (name) => page.locator("#frames button", { hasText: name }).first();
+  await frame("Still here").click();
+  await shows(page, "purpose", /^A Pong answers a Ping/);
+  await frame("Are you still there").click();
+  await shows(page, "purpose", /^A Ping asks/);
+  await say(page, "a text");
+  await page.click("#follow");
+  await shows(page, "purpose", /^$/);
 });
 
 test("a panel opened late shows the frames from then on", async () => {
@@ -370,9 +498,36 @@ test("the room shows members join and leave", async () => {
   await title("The room: 1 member");
 
   await openPhase(page, 4);
+  assert.equal(await page.textContent("#ending-title"), "How this page’s last connection ended, as the server saw it");
+  await page.getByRole("button", { name: "Disconnect" }).last().click();
+  await shows(page, "end", /What the browser saw: You closed the connection \(1000\)/);
+  await shows(page, "ending", /leaves the room.*In total/);
+  assert.match(await page.textContent("#ending"), /The client sends a Close frame.*code 1000.*0 messages, 8 bytes in/);
+  assert.equal(await page.textContent("#ending-title"), "How this page’s connection ended, as the server saw it");
+  await page.selectOption("#scope", "all");
+  await shows(page, "ending-title", /this page’s connection/); // the last of all
+});
+
+test("phase 4 keeps showing an end until the next one", async () => {
+  const page = await open();
+  await openPhase(page, 4);
+  await page.click("#reconnect");
+  await isIn(page, "open");
+  await openPhase(page, 4);
+  await server.stop();
+  await shows(page, "ending", /leaves the room.*server sends a Close frame.*code 1001.*In total/);
+  await page.$eval("#ending ol", (list) => (list.isTheSame = true));
+  await noticeSays(page, /does not answer/);
+  server = await startServer({ port: server.port });
+  await isIn(page, "open");
+  await shows(page, "end", /This page’s connection is open/);
+  await page.click("#look");
+  await page.click("#look");
+  await openPhase(page, 4);
+  assert.equal(await page.textContent("#ending-title"), "How this page’s last connection ended, as the server saw it");
+  assert.ok(await page.$eval("#ending ol", (list) => list.isTheSame)); // so it does not appear again, item by item
   await page.click("#switch");
-  await page.waitForFunction(() => /leaves the room/.test(document.getElementById("ending").textContent));
-  assert.match(await page.textContent("#ending"), /The client sends a Close frame.*code 1000/);
+  await shows(page, "ending", /code 1000/);
 });
 
 test("without an event stream, the panel says how to turn it on", async () => {
@@ -381,6 +536,7 @@ test("without an event stream, the panel says how to turn it on", async () => {
   const page = await open();
   await lookInside(page);
   await page.waitForFunction(() => /--lifecycle on/.test(document.getElementById("off").innerText));
+  assert.equal(await page.isHidden("#here"), true);
   await say(page, "the chat goes on");
   await hears(page, "the chat goes on");
 });
@@ -416,21 +572,28 @@ for (const colorScheme of ["light", "dark"]) {
   });
 }
 
-test("nothing is wider than a phone screen", async () => {
-  const page = await open({ width: 390, height: 844 });
-  const width = () => page.evaluate(() => document.documentElement.scrollWidth);
-  await say(page, `${"w".repeat(300)} https://example.org/${"a/".repeat(200)}`);
-  await page.waitForSelector(".message");
-  assert.equal(await width(), 390);
-  await page.click("#look");
-  await page.click("#reconnect");
-  await isIn(page, "open");
-  await say(page, "a frame");
-  for (const phase of [1, 2, 3, 4]) {
-    await openPhase(page, phase);
-    if (phase < 4) await page.waitForSelector(["#request .line", "#accept", "#frame .field"][phase - 1]);
-    assert.equal(await width(), 390, `phase ${phase}`);
-    const inner = await page.$eval("#panel", (panel) => [panel.scrollWidth, panel.clientWidth]);
-    assert.equal(inner[0], inner[1], `phase ${phase}`);
-  }
-});
+for (const [width, height] of [[320, 640], [340, 700], [360, 740], [375, 667], [390, 844], [430, 932]]) {
+  test(`nothing is wider than a phone screen of ${width} px`, async () => {
+    const page = await open({ width, height });
+    const scrollWidth = () => page.evaluate(() => document.documentElement.scrollWidth);
+    const ends = (selector) => page.$eval(selector, (element) => element.getBoundingClientRect().right);
+    await say(page, `${"w".repeat(300)} https://example.org/${"a/".repeat(200)}`);
+    await page.waitForSelector(".message");
+    assert.equal(await scrollWidth(), width);
+    await page.click("#look");
+    await page.click("#reconnect");
+    await isIn(page, "open");
+    await say(page, "a frame");
+    for (const phase of [1, 2, 3, 4]) {
+      await openPhase(page, phase);
+      if (phase < 4) await page.waitForSelector(["#request .line", "#accept", "#frame .field"][phase - 1]);
+      assert.equal(await scrollWidth(), width, `phase ${phase}`);
+      for (const button of ["#look", "#switch", "#reconnect"]) assert.ok(await ends(button) <= width, `${button}, phase ${phase}`);
+      const [inner, panel] = await page.$eval("#panel", ({ scrollWidth, clientWidth }) => [scrollWidth, clientWidth]);
+      assert.equal(inner, panel, `phase ${phase}`);
+    }
+    await openPhase(page, 3);
+    const bottom = (selector) => page.$eval(selector, (element) => element.getBoundingClientRect().bottom);
+    assert.ok(await bottom("#room") <= await bottom("#panel"), "the room is in sight");
+  });
+}

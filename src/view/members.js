@@ -1,0 +1,51 @@
+// Who is in the room, and who has come and gone: shown above the messages, from the server's stream, GET /members.
+//
+// `chat` is what the page shares: the client's id, names, the phase and its event, and remarks among the messages. A server that does
+// not show its lifecycle answers 204; then there is nothing to see.
+
+const { chat } = globalThis;
+const MOST_NAMES = 8;
+
+const here = document.getElementById("here");
+let stream = null;
+let present = null; // the members: their ids, by the numbers of their connections. null: not known, or too many
+
+/** Watches while the page is in the room and visible: a browser opens six connections to a server, for all its tabs together. */
+function watch() {
+  stream?.close();
+  here.hidden = true;
+  if (chat.phase !== "loop" || document.hidden) return;
+  stream = new EventSource("/members");
+  stream.onmessage = ({ data }) => show(data);
+}
+
+/** Shows the members. Those who are new or missing since the last list have come or gone. */
+function show(data) {
+  const total = Number(/^members: (\d+)$/m.exec(data)[1]);
+  const listed = new Map([...data.matchAll(/^member: (\d+) (-?\d+)$/gm)].map(([, number, id]) => [number, id]));
+  const others = [...listed.values()];
+  if (others.includes(chat.clientId)) others.splice(others.indexOf(chat.clientId), 1);
+  const names = ["you", ...others.slice(0, MOST_NAMES).map(chat.nameOfOther)];
+  const more = total - names.length;
+  here.textContent = `In the room: ${names.join(", ")}${more > 0 ? ` and ${more.toLocaleString()} more` : ""}`;
+  here.hidden = false;
+  const isComplete = listed.size === total;
+  if (present && isComplete) {
+    tell(listed, present, "joined");
+    tell(present, listed, "left");
+  }
+  present = isComplete ? listed : null;
+}
+
+function tell(members, others, verb) {
+  for (const [number, id] of members) if (!others.has(number)) chat.remark(cameAndWent, `${chat.nameOfOther(id)} ${verb}`);
+}
+
+const cameAndWent = ({ events, times }) => (times > events.length ? "…, " : "") + events.join(", ");
+
+addEventListener("phase", () => {
+  present = null; // another connection
+  watch();
+});
+document.addEventListener("visibilitychange", watch);
+watch();
