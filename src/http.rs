@@ -5,3 +5,4 @@ pub mod host;
 pub mod page;
 pub mod refusal;
 pub mod responses;
+pub mod streams;

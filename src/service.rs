@@ -12,14 +12,11 @@ use crate::escape::quote;
 use crate::handshake::{Accept, accept};
 use crate::http::page::{inspector_script, inspector_style, members_script, page, page_style};
 use crate::http::refusal::{Fields, Head, Refusal, Sent};
-use crate::http::responses::{
-    bad_client_id, check_http, event_stream, healthy, last, lifecycle_off, nothing, unavailable,
-};
+use crate::http::responses::{bad_client_id, check_http, healthy, last, unavailable};
+use crate::http::streams::{ResponseBody, lifecycle, members};
 use crate::limits::MAX_REQUESTS;
 use crate::server::shared::Shared;
 use crate::server::throttle::Kind;
-use crate::view::events::Events;
-use crate::view::members::Members;
 use bytes::Bytes;
 use http_body_util::{Either, Full};
 use hyper::body::{Body, Incoming};
@@ -33,9 +30,6 @@ use std::future::{Ready, ready};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-/// The body of a response: complete, or a stream of events.
-pub type ResponseBody = Either<Full<Bytes>, Either<Events, Members>>;
-
 /// What a path leads to.
 #[derive(Clone, Copy, Debug)]
 pub enum Route {
@@ -45,10 +39,8 @@ pub enum Route {
     Chat(i64),
     /// The echo.
     Echo,
-    /// The stream of steps.
-    Lifecycle,
-    /// The stream of lists of the members.
-    Members,
+    /// A stream of events, for the connection with this number.
+    Stream(fn(&Arc<Shared>, u64) -> Result<Response<ResponseBody>, Refusal>),
 }
 
 /// A path of this server.
@@ -71,8 +63,8 @@ static ROUTES: &[Row] = &[
     Row { path: "/", route: Route::Fixed(page), methods: READ, about: "/ (the page)" },
     Row { path: CHAT, route: Route::Chat(0), methods: &[], about: "/ws/{client_id} (the chat)" },
     Row { path: "/echo", route: Route::Echo, methods: &[], about: "/echo" },
-    Row { path: "/lifecycle", route: Route::Lifecycle, methods: &[("allow", "GET")], about: "/lifecycle" },
-    Row { path: "/members", route: Route::Members, methods: &[("allow", "GET")], about: "/members" },
+    Row { path: "/lifecycle", route: Route::Stream(lifecycle), methods: &[("allow", "GET")], about: "/lifecycle" },
+    Row { path: "/members", route: Route::Stream(members), methods: &[("allow", "GET")], about: "/members" },
     Row { path: "/healthz", route: Route::Fixed(healthy), methods: READ, about: "/healthz" },
     Row { path: "/page.css", route: Route::Fixed(page_style), methods: READ, about: "" },
     Row { path: "/members.js", route: Route::Fixed(members_script), methods: READ, about: "" },
@@ -152,8 +144,7 @@ impl HttpService {
         check_http(head, methods)?;
         match route {
             Route::Fixed(response) => Ok(response().map(Either::Left)),
-            Route::Lifecycle => self.lifecycle(),
-            Route::Members => self.members(),
+            Route::Stream(response) => response(&self.server, self.client.number),
             Route::Chat(client_id) => {
                 self.client.name_chat(client_id);
                 let accept = accept(head, &self.server.admission)?;
@@ -172,25 +163,6 @@ impl HttpService {
     fn switch(&self, purpose: Purpose, accept: &Accept) -> Response<ResponseBody> {
         self.upgrade.replace(Some(purpose));
         accept.response().map(Either::Left)
-    }
-
-    fn lifecycle(&self) -> Result<Response<ResponseBody>, Refusal> {
-        if !self.server.lifecycle {
-            return Err(lifecycle_off());
-        }
-        let watch = self.server.view.watch(Some(self.client.number), self.server.room.clients(usize::MAX));
-        let watch = watch.ok_or_else(|| unavailable("the maximum number of viewers is reached"))?;
-        Ok(event_stream(Either::Left(Events::new(watch))))
-    }
-
-    /// The page asks for this unasked, so a server that does not show its lifecycle answers that there is nothing.
-    fn members(&self) -> Result<Response<ResponseBody>, Refusal> {
-        if !self.server.lifecycle {
-            return Ok(nothing().map(Either::Left));
-        }
-        let members = Members::watch(&self.server);
-        let members = members.ok_or_else(|| unavailable("the maximum number of viewers is reached"))?;
-        Ok(event_stream(Either::Right(members)))
     }
 
     /// Whether the response is the last one. A body is not read, so the next request could not be found, and a stream of events

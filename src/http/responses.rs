@@ -3,7 +3,7 @@
 use super::refusal::{Fields, Head, Refusal, Sent};
 use crate::limits;
 use bytes::Bytes;
-use http_body_util::{Either, Full};
+use http_body_util::Full;
 use hyper::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HOST, HeaderValue};
 use hyper::{Response, StatusCode, Version};
 
@@ -38,22 +38,6 @@ pub fn healthy() -> Response<Full<Bytes>> {
     response
 }
 
-/// An answer without content, after which an `EventSource` does not try again.
-pub fn nothing() -> Response<Full<Bytes>> {
-    let mut response = Response::default();
-    *response.status_mut() = StatusCode::NO_CONTENT;
-    response
-}
-
-/// A stream of server-sent events.
-pub fn event_stream<L, R>(events: R) -> Response<Either<L, R>> {
-    let mut response = Response::new(Either::Right(events));
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response
-}
-
 /// The id in `/ws/{client_id}` is not one.
 pub fn bad_client_id() -> Refusal {
     Refusal {
@@ -73,17 +57,6 @@ pub fn no_host() -> Refusal {
         fault: "the request has no Host".into(),
         rule: "RFC 9112 3.2: an HTTP/1.1 request has a Host header field".into(),
         sent: Sent::Fields(&["host"]),
-    }
-}
-
-/// `GET /lifecycle` is off.
-pub fn lifecycle_off() -> Refusal {
-    Refusal {
-        status: StatusCode::NOT_FOUND,
-        fields: &[],
-        fault: "the lifecycle is not shown here".into(),
-        rule: "it is on by default on loopback alone, or with `--lifecycle on`".into(),
-        sent: Sent::Path,
     }
 }
 

@@ -7,6 +7,7 @@
 mod accept_key;
 mod access;
 mod explain;
+mod members;
 mod secrets;
 mod slow;
 mod steps;

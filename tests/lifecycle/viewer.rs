@@ -12,6 +12,19 @@ pub struct Viewer {
 /// The start of the stream, before all events.
 pub const GREETING: &str = ": what happens on this server, step by step\nretry: 2000\n\n";
 
+/// The head of the response to an HTTP/1.0 request.
+pub const HEAD: &str = "HTTP/1.0 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\ncache-control: no-store\r\n\
+    connection: close\r\n\r\n";
+
+/// Reads an event, exactly as sent, with its empty line.
+pub fn read_event(client: &mut Client) -> String {
+    let mut event = Vec::new();
+    while !event.ends_with(b"\n\n") {
+        event.extend(client.read_exactly(1));
+    }
+    String::from_utf8(event).unwrap()
+}
+
 impl Viewer {
     /// Starts watching.
     #[track_caller]
@@ -30,21 +43,13 @@ impl Viewer {
 
     #[track_caller]
     pub fn read_greeting(&mut self) {
-        assert_eq!(
-            self.client.read_head(),
-            "HTTP/1.0 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\ncache-control: no-store\r\n\
-             connection: close\r\n\r\n"
-        );
+        assert_eq!(self.client.read_head(), HEAD);
         assert_eq!(self.raw(), GREETING);
     }
 
     /// Reads the next event, exactly as sent, with its empty line.
     pub fn raw(&mut self) -> String {
-        let mut event = Vec::new();
-        while !event.ends_with(b"\n\n") {
-            event.extend(self.client.read_exactly(1));
-        }
-        String::from_utf8(event).unwrap()
+        read_event(&mut self.client)
     }
 
     /// Reads the next event, in one line: phase, connection, step, headline, and the remaining fields.
