@@ -105,6 +105,8 @@ fn not_found() -> Refusal {
 pub struct HttpService {
     server: Arc<Shared>,
     client: Arc<Client>,
+    /// The server's address and the client's.
+    local: SocketAddr,
     address: SocketAddr,
     /// Whether the request is answered with 503, because the server is full.
     full: bool,
@@ -113,9 +115,9 @@ pub struct HttpService {
 }
 
 impl HttpService {
-    /// The service of the connection from this address.
-    pub fn new(server: Arc<Shared>, client: Arc<Client>, address: SocketAddr, full: bool) -> Self {
-        Self { server, client, address, full, upgrade: RefCell::new(None) }
+    /// The service of the connection to `local` from `address`.
+    pub fn new(server: Arc<Shared>, client: Arc<Client>, local: SocketAddr, address: SocketAddr, full: bool) -> Self {
+        Self { server, client, local, address, full, upgrade: RefCell::new(None) }
     }
 
     /// What all connections share.
@@ -216,7 +218,7 @@ impl Service<Request<Incoming>> for HttpService {
         self.client.count_request();
         let answer = self.answer(&head);
         self.log(&head, &answer);
-        let answer = answer.unwrap_or_else(|refusal| refusal.response(&head).map(Either::Left));
+        let answer = answer.unwrap_or_else(|refusal| refusal.response(&head, self.local).map(Either::Left));
         let is_last = self.is_last(&body, answer.body());
         ready(Ok(if is_last { last(answer, head.version) } else { answer }))
     }
@@ -236,7 +238,8 @@ mod tests {
         let admission = Admission { loopback_only: true, ..Admission::default() };
         let view = View::new(|_, _, _| (), admission.clone());
         let server = Arc::new(Shared::new(&Options { admission, ..Options::default() }, view));
-        HttpService::new(server, Arc::new(Client::new(1, 0)), ([127, 0, 0, 1], 1).into(), full)
+        let [local, address] = [80, 1].map(|port| ([127, 0, 0, 1], port).into());
+        HttpService::new(server, Arc::new(Client::new(1, 0)), local, address, full)
     }
 
     /// The fault of the refusal, or nothing.
