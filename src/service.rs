@@ -9,10 +9,12 @@
 use crate::client::Client;
 use crate::connection::Purpose;
 use crate::escape::quote;
-use crate::handshake::{Accept, accept};
+use crate::handshake::{Accept, accept, asks_for_websocket};
 use crate::http::page::{inspector_script, inspector_style, page};
 use crate::http::refusal::{Fields, Head, Refusal, Sent};
-use crate::http::responses::{bad_client_id, check_http, healthy, last, lifecycle_off, unavailable};
+use crate::http::responses::{
+    bad_client_id, check_http, healthy, last, lifecycle_off, no_websocket, not_found, unavailable,
+};
 use crate::limits::MAX_REQUESTS;
 use crate::server::shared::Shared;
 use crate::server::throttle::Kind;
@@ -86,18 +88,13 @@ fn find(path: &str) -> Result<(Route, Fields), Refusal> {
         return client_id.parse().map(|id| (Route::Chat(id), Fields::default())).map_err(|_| bad_client_id());
     }
     let row = ROUTES.iter().find(|row| row.path == path);
-    row.map(|row| (row.route, row.methods)).ok_or_else(not_found)
+    row.map(|row| (row.route, row.methods)).ok_or_else(|| not_found(&list(|row| !row.about.is_empty())))
 }
 
-fn not_found() -> Refusal {
-    let paths: Vec<_> = ROUTES.iter().map(|row| row.about).filter(|about| !about.is_empty()).collect();
-    Refusal {
-        status: StatusCode::NOT_FOUND,
-        fields: &[],
-        fault: "there is nothing at this path".into(),
-        rule: format!("the paths are {}", paths.join(", ")).into(),
-        sent: Sent::Path,
-    }
+/// Lists some of the paths, with what is there.
+fn list(which: impl Fn(&Row) -> bool) -> String {
+    let paths: Vec<_> = ROUTES.iter().filter(|row| which(row)).map(|row| row.about).collect();
+    paths.join(", ")
 }
 
 /// The service of one TCP connection, as long as it speaks HTTP.
@@ -145,6 +142,10 @@ impl HttpService {
         self.server.admission.check_host(head)?;
         let (route, methods) = find(head.uri.path())?;
         check_http(head, methods)?;
+        // A route with methods is none for WebSockets.
+        if !methods.is_empty() && asks_for_websocket(head) {
+            return Err(no_websocket(&list(|row| row.methods.is_empty())));
+        }
         match route {
             Route::Fixed(response) => Ok(response().map(Either::Left)),
             Route::Lifecycle => self.lifecycle(),

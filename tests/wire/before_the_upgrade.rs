@@ -281,6 +281,33 @@ fn unknown_paths() {
     }
 }
 
+/// The most natural mistake: a WebSocket at `/`.
+#[test]
+fn upgrade_at_a_path_without_a_websocket() {
+    let status = "404 Not Found\r\n";
+    let fault = "there is no WebSocket at this path";
+    let rule = "RFC 6455 4.2.2, item 4: 404 if there is no such service; \
+                WebSockets are at /ws/{client_id} (the chat), /echo\n";
+    for path in ["/", "/lifecycle", "/healthz", "/inspector.js", "/inspector.css"] {
+        refused(("/ws/7", path), status, fault, rule, path);
+    }
+    let tokens = "GET / HTTP/1.1\r\nUpgrade: h2c, WebSocket";
+    refused(("GET /ws/7 HTTP/1.1", tokens), status, fault, rule, "/");
+}
+
+/// Other protocols are ignored, and HTTP/1.0 has no upgrade (RFC 9110 7.8).
+#[test]
+fn upgrade_that_is_ignored() {
+    let server = Server::start(Options::default());
+    for spoil in [("Upgrade: websocket", "Upgrade: h2c"), ("Upgrade: websocket\r\n", ""), ("HTTP/1.1", "HTTP/1.0")] {
+        let request = spoiled(&server, spoil).replacen("/ws/7", "/healthz", 1);
+        let mut client = Client::tcp(server.address);
+        client.send(&request);
+        let head = client.read_head();
+        assert_eq!(head.split(' ').nth(1), Some("200"), "{request}{head}");
+    }
+}
+
 #[test]
 fn body() {
     let fault = "the request announces a body";
