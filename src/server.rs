@@ -19,6 +19,7 @@ pub mod wire;
 
 use crate::client::Client;
 use crate::connection::{self, Upgraded};
+use crate::escape::count;
 use crate::limits::{ACCEPT_PAUSE, CLOSE_DEADLINE, MAX_HEAD_SIZE, MAX_HEADERS, OUTPUT_DEADLINE, REQUEST_DEADLINE};
 use crate::limits::{STOP_CONNECTIONS_DEADLINE, STOP_DEADLINE};
 use crate::service::HttpService;
@@ -28,7 +29,7 @@ use bytes::Bytes;
 use failed_request::FailedRequest;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use log::{Level, warn};
+use log::{Level, info, warn};
 use shared::{Options, Shared};
 use std::future::{Future, poll_fn};
 use std::io;
@@ -70,6 +71,11 @@ pub async fn serve(
         task.abort();
         // The listener is closed when its task has ended.
         let _ = task.await;
+    }
+    let open = server.open_connections();
+    if open > 0 {
+        let most = STOP_CONNECTIONS_DEADLINE.as_secs_f64();
+        info!("stopping: waiting up to {most} s for {} to close", count(open as u64, "connection"));
     }
     server.stop.tell();
     if timeout(STOP_CONNECTIONS_DEADLINE, server.all_gone()).await.is_err() {

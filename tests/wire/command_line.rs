@@ -325,6 +325,8 @@ mod signals {
         let mut program = SWITCHBOARD.start(&["--threads", "2"]);
         let clients = [1, 2].map(|id| Client::open(program.address, &format!("/ws/{id}")));
         program.terminate();
+        let line = program.log_line("stopping");
+        assert_eq!(line, "INFO  stopping: waiting up to 2.5 s for 2 connections to close");
         let (status, _) = program.wait(IN_TIME);
         assert_eq!(status.code(), Some(0));
         drop(clients);
