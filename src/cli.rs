@@ -1,8 +1,8 @@
 //! The command line. Each option is described once; `--help` and the parser both use that description.
 
+use crate::listen::Host;
 use lexopt::prelude::{Long, Short, Value, ValueExt};
 use std::fmt::{Display, Write};
-use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 use switchboard::limits::{LimitOption, Limits, MOST_THREADS};
@@ -22,14 +22,21 @@ pub enum Command {
 /// Where to listen, and the settings of the server.
 #[derive(Clone, Debug)]
 pub struct Arguments {
-    /// The addresses to listen on. Empty means 127.0.0.1 and ::1.
-    pub hosts: Vec<IpAddr>,
+    /// The hosts to listen on.
+    pub hosts: Vec<Host>,
     /// The port; 0 picks a free one.
     pub port: u16,
     /// Whether `GET /lifecycle` is on. `None` means on when listening on loopback alone.
     lifecycle: Option<bool>,
     /// The settings of the server.
     pub options: Options,
+}
+
+impl Arguments {
+    /// Whether `GET /lifecycle` is off because other machines can connect, and not because an option says so.
+    pub fn hides_lifecycle(&self) -> bool {
+        self.lifecycle.is_none() && !self.options.lifecycle
+    }
 }
 
 impl Default for Arguments {
@@ -59,10 +66,16 @@ fn options() -> Vec<Opt> {
         Opt { name, value, help, set: Set::Value(set) }
     };
     let mut options = vec![
-        value("host", "ADDR", "address to listen on; may be repeated", &"127.0.0.1 and ::1", |arguments, text| {
-            arguments.hosts.push(parse(text)?);
-            Ok(())
-        }),
+        value(
+            "host",
+            "ADDR",
+            "address or name to listen on; may be repeated",
+            &"127.0.0.1 and ::1",
+            |arguments, text| {
+                arguments.hosts.push(parse(text)?);
+                Ok(())
+            },
+        ),
         value("port", "N", "0 picks a free port; the printed URL tells which", &default.port, |arguments, text| {
             arguments.port = number(text, 0..=u16::MAX)?;
             Ok(())
@@ -162,14 +175,17 @@ pub fn command(mut parser: lexopt::Parser, max_connections: usize) -> Result<Com
             }
             Long(name) => match options.iter().find(|option| option.name == name) {
                 Some(option) => option.take(&mut parser, &mut arguments)?,
-                None => return Err(argument.unexpected()),
+                None => return Err(unexpected(argument)),
             },
-            other => return Err(other.unexpected()),
+            other => return Err(unexpected(other)),
         }
     }
     let Arguments { hosts, lifecycle, options, .. } = &mut arguments;
     options.limits.check().map_err(|error| lexopt::Error::Custom(error.into()))?;
-    options.admission.loopback_only = hosts.iter().all(IpAddr::is_loopback);
+    if hosts.is_empty() {
+        hosts.push(Host::loopback());
+    }
+    options.admission.loopback_only = hosts.iter().all(Host::is_loopback);
     options.lifecycle = lifecycle.unwrap_or(options.admission.loopback_only);
     Ok(Command::Serve(arguments))
 }
@@ -216,11 +232,19 @@ fn on_or_off(text: &str) -> Result<bool, String> {
 
 /// `switchboard accept KEY`
 fn accept_key(parser: &mut lexopt::Parser) -> Result<Command, lexopt::Error> {
-    let key = parser.value()?.string()?;
-    match parser.next()? {
-        None => Ok(Command::Accept(key)),
-        Some(other) => Err(other.unexpected()),
+    let mut key = None;
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Long("help") | Short('h') => return Ok(Command::Print(help())),
+            Value(value) if key.is_none() => key = Some(value.string()?),
+            other => return Err(unexpected(other)),
+        }
     }
+    key.map(Command::Accept).ok_or_else(|| "accept: the KEY is missing, the value of Sec-WebSocket-Key".into())
+}
+
+fn unexpected(argument: lexopt::Arg<'_>) -> lexopt::Error {
+    format!("{}; --help lists what there is", argument.unexpected()).into()
 }
 
 #[cfg(test)]
@@ -241,8 +265,18 @@ mod tests {
         assert!(lifecycle(&["--host", "127.0.0.2", "--host", "::1"]));
         assert!(!lifecycle(&["--host", "0.0.0.0"]));
         assert!(!lifecycle(&["--host", "127.0.0.1", "--host", "::"]));
+        assert!(lifecycle(&["--host", "localhost"]));
         assert!(lifecycle(&["--host", "0.0.0.0", "--lifecycle", "on"]));
         assert!(!lifecycle(&["--lifecycle", "off"]));
+    }
+
+    #[test]
+    fn lifecycle_that_an_option_turns_off_is_not_hidden() {
+        let hides = |line: &[&str]| serve(line).hides_lifecycle();
+        assert!(hides(&["--host", "0.0.0.0"]));
+        assert!(!hides(&["--host", "0.0.0.0", "--lifecycle", "off"]));
+        assert!(!hides(&["--host", "0.0.0.0", "--lifecycle", "on"]));
+        assert!(!hides(&[]));
     }
 
     #[test]
@@ -270,7 +304,7 @@ mod tests {
     #[test]
     fn without_options_the_defaults_hold() {
         let Arguments { hosts, port, options, .. } = serve(&[]);
-        assert_eq!((hosts, port, options.threads, options.explain), (vec![], 8000, 1, false));
+        assert_eq!((hosts, port, options.threads, options.explain), (vec![Host::loopback()], 8000, 1, false));
         assert_eq!(options.limits, Limits { max_connections: 77, ..Limits::default() });
         assert!(options.admission.allowed.is_empty() && options.admission.loopback_only);
         assert_eq!(serve(&["--ping-interval", "0"]).options.limits.ping_interval, None);

@@ -309,8 +309,10 @@ impl Connection {
         // Harmless if it has left.
         self.leave();
         let Self { server, client, seat, protocol, own, messages, bytes_in, .. } = self;
-        let closing = || protocol.closing().expect("converse returns None only after a Close has begun").clone();
-        let ending = end.unwrap_or_else(|| Ending::Closed(closing()));
+        let ending = end.unwrap_or_else(|| Ending::Closed {
+            closing: protocol.closing().expect("converse returns None only after a Close has begun").clone(),
+            unanswered: !protocol.is_closed(),
+        });
         let sent = if let Seat::Room(member) = &seat { member.sent() } else { 0 };
         let (lasted, bytes_out) = (born.elapsed(), sent + own.written());
         drop(seat);

@@ -186,6 +186,11 @@ pub fn accept(head: &Head, admission: &Admission) -> Result<Accept, Refusal> {
     Ok(Accept { computation: Computation::of(key) })
 }
 
+/// Whether a request asks for a WebSocket. In HTTP/1.0, `Upgrade` is ignored (RFC 9110 7.8).
+pub fn asks_for_websocket(head: &Head) -> bool {
+    head.version >= Version::HTTP_11 && has_token(&head.headers, &UPGRADE, "websocket")
+}
+
 /// Decodes a key (RFC 6455 4.2.1, item 5).
 ///
 /// # Errors

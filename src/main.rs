@@ -1,22 +1,22 @@
 //! The program: reads the command line, binds, prints the URL, and serves until Ctrl-C.
 
 mod cli;
+mod listen;
 mod logger;
 
 use cli::{Arguments, Command};
-use log::warn;
+use listen::{listen, urls};
+use log::{Level, log, warn};
 use logger::{Logger, complain};
 use std::io::{self, ErrorKind, Write};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use switchboard::escape::{count, hex};
 use switchboard::handshake::{Computation, GUID, KEY_RULE, decode_key};
 use switchboard::limits::{
     FEW_CONNECTIONS, Limits, MOST_CONNECTIONS, OPEN_FILES_PER_THREAD, OTHER_OPEN_FILES, STOP_DEADLINE,
 };
-use switchboard::server::listener::listen_on;
 use switchboard::server::serve;
-use tokio::net::TcpListener;
 use tokio::time::Instant;
 
 fn main() -> ExitCode {
@@ -110,13 +110,18 @@ async fn serve_and_log(arguments: Arguments, stop: Signals, logger: Logger) -> i
 
 /// Serves until the signal, and notes when it came. Prints the URL only when everything has started.
 async fn listen_and_serve(arguments: Arguments, mut stop: Signals, stopped: &mut Instant) -> io::Result<()> {
+    let hides_lifecycle = arguments.hides_lifecycle();
     let Arguments { hosts, port, mut options, .. } = arguments;
     let limits = &mut options.limits;
     limits.max_connections = most_connections(limits.max_connections, options.threads)?;
-    let (listeners, urls) = listen(&hosts, port).await?;
+    let is_open = !options.admission.loopback_only;
+    let (listeners, addresses) = listen(&hosts, port)?;
     let mut printed = Ok(());
     let served = serve(listeners, options, async {
-        printed = print(&format!("switchboard listens on {urls} (Ctrl-C stops it)\n"));
+        printed = print(&format!("switchboard listens on {} (Ctrl-C stops it)\n", urls(&addresses)));
+        for (level, notice) in notices(&addresses, is_open, hides_lifecycle) {
+            log!(level, "{notice}");
+        }
         if printed.is_ok() {
             stop.next().await;
         }
@@ -125,45 +130,13 @@ async fn listen_and_serve(arguments: Arguments, mut stop: Signals, stopped: &mut
     served.await.and(printed)
 }
 
-/// Binds all addresses, to one port, and returns their URLs too. Of the default two, IPv6 may be missing.
-async fn listen(hosts: &[IpAddr], port: u16) -> io::Result<(Vec<TcpListener>, String)> {
-    if !hosts.is_empty() {
-        return bind_all(hosts, port).await;
-    }
-    let [v4, v6] = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
-    match bind_all(&[v4, v6], port).await {
-        Err(error) if matches!(error.kind(), ErrorKind::AddrNotAvailable | ErrorKind::Unsupported) => {
-            bind_all(&[v4], port).await
-        }
-        listening => listening,
-    }
-}
-
-/// Binds all addresses, `::` first: if its socket takes IPv4 connections too, no IPv4 address needs a socket, or can have one.
-async fn bind_all(hosts: &[IpAddr], mut port: u16) -> io::Result<(Vec<TcpListener>, String)> {
-    let all = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
-    let (first, rest): (Vec<_>, Vec<_>) = hosts.iter().partition(|host| **host == all);
-    let mut listeners: Vec<TcpListener> = Vec::new();
-    for host in first.iter().chain(&rest) {
-        let address = SocketAddr::new(*host, port);
-        let covered = host.is_ipv4() && !first.is_empty();
-        match listen_on(address) {
-            Ok(listener) => listeners.push(listener),
-            Err(error) if error.kind() == ErrorKind::AddrInUse && covered && all_is_dual().await? => {}
-            Err(error) => return Err(io::Error::new(error.kind(), format!("can't listen on {address}: {error}"))),
-        }
-        port = listeners[0].local_addr()?.port();
-    }
-    let urls: Vec<_> = hosts.iter().map(|host| format!("http://{}", SocketAddr::new(*host, port))).collect();
-    Ok((listeners, urls.join(" and ")))
-}
-
-/// Whether a socket of `::` takes IPv4 connections too, which is a setting of the system. If so, no IPv4 address can be bound to
-/// its port.
-async fn all_is_dual() -> io::Result<bool> {
-    let all = TcpListener::bind((Ipv6Addr::UNSPECIFIED, 0)).await?;
-    let v4 = TcpListener::bind((Ipv4Addr::UNSPECIFIED, all.local_addr()?.port())).await;
-    Ok(v4.is_err_and(|error| error.kind() == ErrorKind::AddrInUse))
+/// What to log if other machines can connect.
+fn notices(addresses: &[SocketAddr], is_open: bool, hides_lifecycle: bool) -> Vec<(Level, &'static str)> {
+    let off = "GET /lifecycle is off, because other machines can connect; --lifecycle on turns it on";
+    let unknown = "no address for other machines was found; `ip address`, `ifconfig` or `ipconfig` lists all addresses";
+    let is_unknown = is_open && addresses.iter().all(|address| address.ip().is_loopback());
+    let all = [(hides_lifecycle, (Level::Info, off)), (is_unknown, (Level::Warn, unknown))];
+    all.into_iter().filter(|(holds, _)| *holds).map(|(_, notice)| notice).collect()
 }
 
 /// Ctrl-C, and where they exist SIGTERM and SIGHUP.
@@ -219,5 +192,23 @@ impl Signals {
             // The signal can't be received, so the server runs until it is killed.
             std::future::pending::<()>().await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn notices_of_a_server_that_other_machines_can_reach() {
+        let [loopback, other] = ["127.0.0.1:1", "192.0.2.1:1"].map(|address| address.parse().expect("an address"));
+        let levels = |addresses: &[SocketAddr], is_open, hides_lifecycle| -> String {
+            let notices = notices(addresses, is_open, hides_lifecycle);
+            notices.into_iter().map(|(level, _)| level.as_str()).collect()
+        };
+        assert_eq!(levels(&[loopback], false, false), "");
+        assert_eq!(levels(&[loopback, other], true, true), "INFO");
+        assert_eq!(levels(&[loopback, other], true, false), "");
+        assert_eq!(levels(&[loopback], true, false), "WARN");
     }
 }

@@ -45,13 +45,8 @@ pub enum Incoming<'a> {
 pub enum Closing {
     /// The client sent a Close frame. The answer has been written to the output.
     ByClient(Option<CloseFrame>),
-    /// The server sent a Close frame.
-    ByServer {
-        /// Its code and reason.
-        failure: Failure,
-        /// Whether the client's Close has arrived.
-        answered: bool,
-    },
+    /// The server sent a Close frame, with this code and reason.
+    ByServer(Failure),
 }
 
 /// One connection's protocol state, from the first byte after the handshake.
@@ -226,10 +221,7 @@ impl Protocol {
     /// Records the client's Close, which begins or answers the closing handshake. If an answer is due, tungstenite writes it at
     /// the next read. Then it returns `ConnectionClosed`.
     fn take_close(&mut self, close: Option<CloseFrame>) {
-        match self.closing.as_deref_mut() {
-            Some(Closing::ByServer { answered, .. }) => *answered = true,
-            _ => self.closing = Some(Box::new(Closing::ByClient(close))),
-        }
+        self.closing.get_or_insert_with(|| Box::new(Closing::ByClient(close)));
     }
 
     /// Begins the closing handshake (RFC 6455 7.1.2). The client is then expected to answer.
@@ -245,11 +237,11 @@ impl Protocol {
         let frame = CloseFrame { code: failure.code, reason: Utf8Bytes::from(failure.reason.as_ref()) };
         let mut stream = Memory { input: io::empty(), output };
         context.close(&mut stream, Some(frame)).expect("an open context writes a Close to memory");
-        self.closing = Some(Box::new(Closing::ByServer { failure, answered: false }));
+        self.closing = Some(Box::new(Closing::ByServer(failure)));
     }
 
     /// Fails the connection (RFC 6455 7.1.7): sends a Close with the failure's code, unless one was sent, and ignores further
-    /// input.
+    /// input, a Close from the client included.
     pub fn fail(&mut self, failure: Failure, output: &mut Output) {
         if self.closing.is_none() {
             let mut context = new_context(self.max_message_size);

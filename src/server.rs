@@ -8,6 +8,7 @@
 //! writes the response. After a 101 the server takes the socket back from hyper, with any bytes that hyper has read beyond
 //! the request, and passes it to [`connection::run`] in a task of its own.
 
+pub mod failed_request;
 pub mod listener;
 pub mod shared;
 pub mod stop;
@@ -18,18 +19,20 @@ pub mod wire;
 
 use crate::client::Client;
 use crate::connection::{self, Upgraded};
+use crate::escape::count;
 use crate::limits::{ACCEPT_PAUSE, CLOSE_DEADLINE, MAX_HEAD_SIZE, MAX_HEADERS, OUTPUT_DEADLINE, REQUEST_DEADLINE};
 use crate::limits::{STOP_CONNECTIONS_DEADLINE, STOP_DEADLINE};
 use crate::service::HttpService;
 use crate::view::hooks::View;
 use crate::view::{audience, explain};
 use bytes::Bytes;
+use failed_request::FailedRequest;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use log::{Level, warn};
+use log::{Level, info, warn};
 use shared::{Options, Shared};
 use std::future::{Future, poll_fn};
-use std::io::{self, ErrorKind};
+use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
@@ -69,6 +72,11 @@ pub async fn serve(
         // The listener is closed when its task has ended.
         let _ = task.await;
     }
+    let open = server.open_connections();
+    if open > 0 {
+        let most = STOP_CONNECTIONS_DEADLINE.as_secs_f64();
+        info!("stopping: waiting up to {most} s for {} to close", count(open as u64, "connection"));
+    }
     server.stop.tell();
     if timeout(STOP_CONNECTIONS_DEADLINE, server.all_gone()).await.is_err() {
         warn!("some connections did not close in time");
@@ -98,11 +106,13 @@ async fn accept(server: Arc<Shared>, listener: TcpListener, runtimes: Arc<[Handl
                 continue;
             }
         };
+        // A socket without an address has failed already.
+        let Ok(local) = socket.local_addr() else { continue };
         let number = server.next_number();
         let Some((permit, full)) = server.permit() else { continue };
         let part = usize::try_from(number).unwrap_or(0) % runtimes.len();
         let client = Arc::new(Client::new(number, part));
-        let service = HttpService::new(Arc::clone(&server), client, address, full);
+        let service = HttpService::new(Arc::clone(&server), client, local, address, full);
         if part == 0 {
             tokio::spawn(serve_http(socket, service, permit));
         } else if let Ok(socket) = socket.into_std() {
@@ -149,18 +159,13 @@ async fn serve_http(socket: TcpStream, service: HttpService, permit: OwnedSemaph
             return;
         }
         (Ok(()), None) => wire.linger(patience).await,
-        (Err(error), _) if is_timeout(&error) => {
-            let line = || format!("{service}: the client did not take the response in time");
-            server.log.log(Level::Warn, Kind::FailedRequest, line);
-        }
         (Err(error), _) => {
-            // Browsers connect in advance and then send nothing.
-            let (level, kind) = match parts.read_buf.is_empty() {
-                true => (Level::Debug, Kind::NoRequest),
-                false => (Level::Warn, Kind::FailedRequest),
-            };
-            server.log.log(level, kind, || format!("{service}: {error}"));
-            wire.linger(patience).await;
+            let failed = FailedRequest::new(error, &parts.read_buf);
+            let (level, kind) = failed.kind();
+            server.log.log(level, kind, || format!("{service}: {failed}"));
+            if !matches!(failed, FailedRequest::NotTaken) {
+                wire.linger(patience).await;
+            }
         }
     }
     server.view.ended(&client, None);
@@ -191,10 +196,4 @@ async fn exchange(
             () = &mut stopping, if !told => told = true,
         }
     }
-}
-
-/// Whether the socket gave up on a client that takes nothing, see [`Wire`].
-fn is_timeout(error: &hyper::Error) -> bool {
-    let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<io::Error>());
-    source.is_some_and(|error| error.kind() == ErrorKind::TimedOut)
 }

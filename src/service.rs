@@ -9,10 +9,10 @@
 use crate::client::Client;
 use crate::connection::Purpose;
 use crate::escape::quote;
-use crate::handshake::{Accept, accept};
+use crate::handshake::{Accept, accept, asks_for_websocket};
 use crate::http::page::{inspector_script, inspector_style, members_script, page, page_style};
 use crate::http::refusal::{Fields, Head, Refusal, Sent};
-use crate::http::responses::{bad_client_id, check_http, healthy, last, unavailable};
+use crate::http::responses::{bad_client_id, check_http, healthy, last, no_websocket, not_found, unavailable};
 use crate::http::streams::{ResponseBody, lifecycle, members};
 use crate::limits::MAX_REQUESTS;
 use crate::server::shared::Shared;
@@ -85,18 +85,13 @@ fn find(path: &str) -> Result<(Route, Fields), Refusal> {
         return client_id.parse().map(|id| (Route::Chat(id), Fields::default())).map_err(|_| bad_client_id());
     }
     let row = ROUTES.iter().find(|row| row.path == path);
-    row.map(|row| (row.route, row.methods)).ok_or_else(not_found)
+    row.map(|row| (row.route, row.methods)).ok_or_else(|| not_found(&list(|row| !row.about.is_empty())))
 }
 
-fn not_found() -> Refusal {
-    let paths: Vec<_> = ROUTES.iter().map(|row| row.about).filter(|about| !about.is_empty()).collect();
-    Refusal {
-        status: StatusCode::NOT_FOUND,
-        fields: &[],
-        fault: "there is nothing at this path".into(),
-        rule: format!("the paths are {}", paths.join(", ")).into(),
-        sent: Sent::Path,
-    }
+/// Lists some of the paths, with what is there.
+fn list(which: impl Fn(&Row) -> bool) -> String {
+    let paths: Vec<_> = ROUTES.iter().filter(|row| which(row)).map(|row| row.about).collect();
+    paths.join(", ")
 }
 
 /// The service of one TCP connection, as long as it speaks HTTP.
@@ -104,6 +99,8 @@ fn not_found() -> Refusal {
 pub struct HttpService {
     server: Arc<Shared>,
     client: Arc<Client>,
+    /// The server's address and the client's.
+    local: SocketAddr,
     address: SocketAddr,
     /// Whether the request is answered with 503, because the server is full.
     full: bool,
@@ -112,9 +109,9 @@ pub struct HttpService {
 }
 
 impl HttpService {
-    /// The service of the connection from this address.
-    pub fn new(server: Arc<Shared>, client: Arc<Client>, address: SocketAddr, full: bool) -> Self {
-        Self { server, client, address, full, upgrade: RefCell::new(None) }
+    /// The service of the connection to `local` from `address`.
+    pub fn new(server: Arc<Shared>, client: Arc<Client>, local: SocketAddr, address: SocketAddr, full: bool) -> Self {
+        Self { server, client, local, address, full, upgrade: RefCell::new(None) }
     }
 
     /// What all connections share.
@@ -142,6 +139,10 @@ impl HttpService {
         self.server.admission.check_host(head)?;
         let (route, methods) = find(head.uri.path())?;
         check_http(head, methods)?;
+        // A route with methods is none for WebSockets.
+        if !methods.is_empty() && asks_for_websocket(head) {
+            return Err(no_websocket(&list(|row| row.methods.is_empty())));
+        }
         match route {
             Route::Fixed(response) => Ok(response().map(Either::Left)),
             Route::Stream(response) => response(&self.server, self.client.number),
@@ -202,7 +203,7 @@ impl Service<Request<Incoming>> for HttpService {
         self.client.count_request();
         let answer = self.answer(&head);
         self.log(&head, &answer);
-        let answer = answer.unwrap_or_else(|refusal| refusal.response(&head).map(Either::Left));
+        let answer = answer.unwrap_or_else(|refusal| refusal.response(&head, self.local).map(Either::Left));
         let is_last = self.is_last(&body, answer.body());
         ready(Ok(if is_last { last(answer, head.version) } else { answer }))
     }
@@ -222,7 +223,8 @@ mod tests {
         let admission = Admission { loopback_only: true, ..Admission::default() };
         let view = View::new(|_, _, _| (), admission.clone());
         let server = Arc::new(Shared::new(&Options { admission, ..Options::default() }, view));
-        HttpService::new(server, Arc::new(Client::new(1, 0)), ([127, 0, 0, 1], 1).into(), full)
+        let [local, address] = [80, 1].map(|port| ([127, 0, 0, 1], port).into());
+        HttpService::new(server, Arc::new(Client::new(1, 0)), local, address, full)
     }
 
     /// The fault of the refusal, or nothing.

@@ -14,6 +14,7 @@ use test_client::faults::{Fault, all};
 use test_client::neighbours::{Losses, Neighbours};
 use test_client::server::{self, Limits};
 use test_client::target::Target;
+use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep, timeout_at};
 
@@ -125,6 +126,10 @@ async fn target(url: &str) -> io::Result<Target> {
 /// Causes the selected faults, and prints the table. Returns true if all went well.
 async fn run(arguments: &Arguments) -> io::Result<bool> {
     let target = target(&arguments.url).await?;
+    if arguments.start.is_none() {
+        let no_server = |error: &io::Error| format!("no server: {error}; start one first, or let --start do it");
+        TcpStream::connect(target.address).await.map_err(|error| io::Error::new(error.kind(), no_server(&error)))?;
+    }
     let faults = all()
         .into_iter()
         .filter(|fault| arguments.only.is_empty() || arguments.only.iter().any(|name| fault.name.contains(name)));
@@ -197,7 +202,7 @@ async fn start(arguments: &Arguments, target: &Target) -> io::Result<Option<Chil
         .kill_on_drop(true)
         .spawn()?;
     let answers = async {
-        while let Err(_not_yet) = tokio::net::TcpStream::connect(target.address).await {
+        while let Err(_not_yet) = TcpStream::connect(target.address).await {
             sleep(Duration::from_millis(20)).await;
         }
     };

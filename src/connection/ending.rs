@@ -14,7 +14,13 @@ use tungstenite::protocol::frame::coding::CloseCode;
 #[derive(Debug)]
 pub enum Ending {
     /// With a closing handshake, or with the server's half of one.
-    Closed(Closing),
+    Closed {
+        /// How it began.
+        closing: Closing,
+        /// Whether the server waited for the client's Close in vain. It does not wait if it failed the connection
+        /// (RFC 6455 7.1.7).
+        unanswered: bool,
+    },
     /// The client ended its side of TCP without a Close frame.
     EndOfStream,
     /// The socket failed: a reset, for instance.
@@ -37,8 +43,8 @@ impl Ending {
     fn kind(&self) -> Kind {
         match self {
             // The client chooses its code, so the code makes no kind of its own.
-            Self::Closed(Closing::ByClient(_)) => Kind::ClosedByClient,
-            Self::Closed(Closing::ByServer { failure, .. }) => Kind::ClosedByServer(failure.code.into()),
+            Self::Closed { closing: Closing::ByClient(_), .. } => Kind::ClosedByClient,
+            Self::Closed { closing: Closing::ByServer(failure), .. } => Kind::ClosedByServer(failure.code.into()),
             Self::EndOfStream => Kind::EndOfStream,
             Self::Lost(_) => Kind::Lost,
             Self::Silence => Kind::Silence,
@@ -48,8 +54,8 @@ impl Ending {
     /// Whether a connection may end like this without a fault.
     fn is_expected(&self) -> bool {
         match self {
-            Self::Closed(Closing::ByClient(_)) | Self::EndOfStream | Self::Lost(_) | Self::Silence => true,
-            Self::Closed(Closing::ByServer { failure, .. }) => failure.code == CloseCode::Away,
+            Self::Closed { closing: Closing::ByServer(failure), .. } => failure.code == CloseCode::Away,
+            Self::Closed { .. } | Self::EndOfStream | Self::Lost(_) | Self::Silence => true,
         }
     }
 }
@@ -57,12 +63,12 @@ impl Ending {
 impl Display for Ending {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Closed(Closing::ByClient(None)) => write!(f, "the client closed without a code"),
-            Self::Closed(Closing::ByClient(Some(close))) => {
+            Self::Closed { closing: Closing::ByClient(None), .. } => write!(f, "the client closed without a code"),
+            Self::Closed { closing: Closing::ByClient(Some(close)), .. } => {
                 write!(f, "the client closed with {} \"{}\"", close.code, quote(close.reason.as_bytes()))
             }
-            Self::Closed(Closing::ByServer { failure, answered }) => {
-                let answer = if *answered { "" } else { ", without an answer" };
+            Self::Closed { closing: Closing::ByServer(failure), unanswered } => {
+                let answer = if *unanswered { ", without an answer" } else { "" };
                 write!(f, "the server closed with {} \"{}\"{answer}", failure.code, failure.reason)
             }
             Self::EndOfStream => write!(f, "end of stream without a Close frame"),
@@ -78,12 +84,12 @@ mod tests {
     use crate::frame::Failure;
 
     #[test]
-    fn close_by_the_server_says_whether_it_was_answered() {
-        let text = |answered| {
-            let failure = Failure::new(CloseCode::Away, "why");
-            Ending::Closed(Closing::ByServer { failure, answered }).to_string()
+    fn close_by_the_server_says_whether_it_waited_in_vain() {
+        let text = |unanswered| {
+            let closing = Closing::ByServer(Failure::new(CloseCode::Away, "why"));
+            Ending::Closed { closing, unanswered }.to_string()
         };
-        assert_eq!(text(true), "the server closed with 1001 \"why\"");
-        assert_eq!(text(false), "the server closed with 1001 \"why\", without an answer");
+        assert_eq!(text(false), "the server closed with 1001 \"why\"");
+        assert_eq!(text(true), "the server closed with 1001 \"why\", without an answer");
     }
 }

@@ -44,7 +44,7 @@ impl Connection {
         match self.protocol.closing() {
             None | Some(Closing::ByClient(None)) => 2,
             Some(Closing::ByClient(Some(close))) => 4 + close.reason.len(),
-            Some(Closing::ByServer { failure, .. }) => 4 + failure.reason.len(),
+            Some(Closing::ByServer(failure)) => 4 + failure.reason.len(),
         }
     }
 

@@ -2,8 +2,12 @@ use super::*;
 use hyper::body::Body;
 use hyper::header::ORIGIN;
 use proptest::prelude::*;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
+
+/// The address at which the requests arrive.
+const LOCAL: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 81);
 
 type Request = (Method, Version, HeaderMap);
 type Change = fn(&mut Request);
@@ -381,15 +385,15 @@ fn each_failed_check_has_its_own_whole_response() {
             ("cache-control", "no-store"),
         ]);
         headers.extend(map(fields));
-        let host = if request.2.contains_key(HOST) { "server.example.com" } else { "127.0.0.1:8000" };
+        let host = if request.2.contains_key(HOST) { "server.example.com" } else { "127.0.0.1:81" };
         let text = format!(
             "{status}\n\n{lines}\n\
-             works: websocat ws://{host}/ws/1\n\
+             works: websocat -E ws://{host}/ws/1\n\
              or:    curl -iN -H 'Connection: Upgrade' -H 'Upgrade: websocket' \
              -H 'Sec-WebSocket-Version: 13' \
              -H 'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==' http://{host}/ws/1\n"
         );
-        assert_eq!(parts(refusal.response(&head(&request))), (status, headers, text), "{name}");
+        assert_eq!(parts(refusal.response(&head(&request), LOCAL)), (status, headers, text), "{name}");
     }
 }
 
@@ -489,7 +493,7 @@ proptest! {
         match answer {
             Ok(accept) => prop_assert_eq!(accept.response().status(), 101),
             Err(refusal) => {
-                let status = refusal.response(&head(&request)).status();
+                let status = refusal.response(&head(&request), LOCAL).status();
                 prop_assert!(status.is_client_error() || status == 505);
             }
         }

@@ -10,6 +10,7 @@ use http_body_util::Full;
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use hyper::{HeaderMap, Response, StatusCode};
 use std::borrow::Cow;
+use std::net::SocketAddr;
 
 /// The head of a request: method, target, version and header fields.
 pub type Head = hyper::http::request::Parts;
@@ -81,17 +82,20 @@ fn lines(headers: &HeaderMap, name: &str) -> impl Iterator<Item = String> {
 }
 
 impl Refusal {
-    /// The text of the response.
-    fn text(&self, head: &Head) -> String {
+    /// The text of the response. `local` is the server's address, where the request arrived.
+    fn text(&self, head: &Head, local: SocketAddr) -> String {
         let works = |host: &&str| self.status != StatusCode::MISDIRECTED_REQUEST && is_host(host) && is_harmless(host);
-        let host = host(head).filter(works).unwrap_or("127.0.0.1:8000");
-        let (ws, http) = schemes(&head.headers);
+        let ((ws, http), host) = match host(head).filter(works) {
+            Some(host) => (schemes(&head.headers), host.to_owned()),
+            // A socket for IPv6 may have accepted a connection over IPv4, from an address such as ::ffff:127.0.0.1.
+            None => (("ws", "http"), SocketAddr::new(local.ip().to_canonical(), local.port()).to_string()),
+        };
         format!(
             "{status}\n\n\
              fault: {fault}\n\
              rule:  {rule}\n\
              sent:  {sent}\n\
-             works: websocat {ws}://{host}/ws/1\n\
+             works: websocat -E {ws}://{host}/ws/1\n\
              or:    curl -iN -H 'Connection: Upgrade' -H 'Upgrade: websocket' -H 'Sec-WebSocket-Version: 13' \
              -H 'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==' {http}://{host}/ws/1\n",
             status = self.status,
@@ -101,9 +105,9 @@ impl Refusal {
         )
     }
 
-    /// The whole response to the request with this head.
-    pub fn response(&self, head: &Head) -> Response<Full<Bytes>> {
-        let mut response = Response::new(Full::new(Bytes::from(self.text(head))));
+    /// The whole response to the request with this head, which arrived at this address of the server.
+    pub fn response(&self, head: &Head, local: SocketAddr) -> Response<Full<Bytes>> {
+        let mut response = Response::new(Full::new(Bytes::from(self.text(head, local))));
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
@@ -128,6 +132,10 @@ mod tests {
     use crate::http::responses::unavailable;
     use hyper::Request;
     use hyper::header::HOST;
+    use std::net::{IpAddr, Ipv4Addr};
+
+    /// The address at which requests arrive.
+    const LOCAL: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 81);
 
     /// The commands at the end of a refusal to a request with these `X-Forwarded-Proto` lines.
     fn commands(forwarded: &[&'static str]) -> (String, String) {
@@ -136,7 +144,7 @@ mod tests {
             request = request.header("x-forwarded-proto", *scheme);
         }
         let head = request.body(()).expect("a request").into_parts().0;
-        let text = unavailable("full").text(&head);
+        let text = unavailable("full").text(&head, LOCAL);
         let url = |line: &str| {
             let line = text.lines().find(|text| text.starts_with(line)).expect("a command");
             line.rsplit_once(' ').expect("a URL at its end").1.to_owned()
@@ -172,24 +180,31 @@ mod tests {
     fn the_command_does_not_repeat_an_invalid_host() {
         for host in ["localhost:99999", ":80", "::1"] {
             let head = Request::builder().header(HOST, host).body(()).expect("a request").into_parts().0;
-            let text = unavailable("full").text(&head);
-            assert!(text.contains("\nworks: websocat ws://127.0.0.1:8000/ws/1\n"), "{text}");
+            let text = unavailable("full").text(&head, LOCAL);
+            assert!(text.contains("\nworks: websocat -E ws://127.0.0.1:81/ws/1\n"), "{text}");
         }
     }
 
     #[test]
-    fn the_command_does_not_repeat_a_host_that_is_refused() {
-        let head = Request::builder().header(HOST, "evil.example").body(()).expect("a request").into_parts().0;
+    fn the_command_names_the_servers_address_if_the_host_is_refused() {
+        let request = Request::builder().header(HOST, "evil.example:9").header("x-forwarded-proto", "https");
+        let head = request.body(()).expect("a request").into_parts().0;
         let refusal = Refusal { status: StatusCode::MISDIRECTED_REQUEST, ..unavailable("not this server") };
-        let text = refusal.text(&head);
-        assert!(text.contains("\nworks: websocat ws://127.0.0.1:8000/ws/1\n"), "{text}");
+        for (local, host) in
+            [("127.0.0.1:81", "127.0.0.1:81"), ("[::1]:81", "[::1]:81"), ("[::ffff:127.0.0.1]:81", "127.0.0.1:81")]
+        {
+            let text = refusal.text(&head, local.parse().expect("an address"));
+            // The proxy's TLS is not at that address.
+            assert!(text.contains(&format!("\nworks: websocat -E ws://{host}/ws/1\n")), "{text}");
+            assert!(text.ends_with(&format!(" http://{host}/ws/1\n")), "{text}");
+        }
     }
 
     #[test]
     fn the_command_names_the_host_of_an_absolute_target() {
         let request = Request::builder().uri("http://chat.example/ws/1").header(HOST, "other");
         let head = request.body(()).expect("a request").into_parts().0;
-        let text = unavailable("full").text(&head);
-        assert!(text.contains("\nworks: websocat ws://chat.example/ws/1\n"), "{text}");
+        let text = unavailable("full").text(&head, LOCAL);
+        assert!(text.contains("\nworks: websocat -E ws://chat.example/ws/1\n"), "{text}");
     }
 }

@@ -38,6 +38,29 @@ pub fn healthy() -> Response<Full<Bytes>> {
     response
 }
 
+/// The path is none of these.
+pub fn not_found(paths: &str) -> Refusal {
+    Refusal {
+        status: StatusCode::NOT_FOUND,
+        fields: &[],
+        fault: "there is nothing at this path".into(),
+        rule: format!("the paths are {paths}").into(),
+        sent: Sent::Path,
+    }
+}
+
+/// The request asks for a WebSocket, but the path is none of these. Without this refusal, a client would get a page instead of
+/// its 101.
+pub fn no_websocket(paths: &str) -> Refusal {
+    Refusal {
+        status: StatusCode::NOT_FOUND,
+        fields: &[],
+        fault: "there is no WebSocket at this path".into(),
+        rule: format!("RFC 6455 4.2.2, item 4: 404 if there is no such service; WebSockets are at {paths}").into(),
+        sent: Sent::Path,
+    }
+}
+
 /// The id in `/ws/{client_id}` is not one.
 pub fn bad_client_id() -> Refusal {
     Refusal {

@@ -84,8 +84,8 @@ fn away() -> Failure {
     Failure::new(CloseCode::Away, "away")
 }
 
-fn by_server(failure: Failure, answered: bool) -> Option<Closing> {
-    Some(Closing::ByServer { failure, answered })
+fn by_server(failure: Failure) -> Option<Closing> {
+    Some(Closing::ByServer(failure))
 }
 
 // The frames of RFC 6455 5.7.
@@ -190,7 +190,7 @@ fn what_breaks_a_rule_gets_a_close_that_names_the_rule_and_is_the_end() {
             assert_eq!(run.texts().first(), Some(&"before"), "{reason}");
             assert_eq!(run.written(), close_frame(code, &reason), "{reason}");
             let failure = Failure::new(CloseCode::from(code), reason.clone());
-            assert_eq!(run.protocol.closing().cloned(), by_server(failure, false));
+            assert_eq!(run.protocol.closing().cloned(), by_server(failure));
             assert!(run.protocol.is_closed(), "{reason}");
             run.receive(&masked(0x89, b"late"));
             assert_eq!(run.written(), b"", "{reason}");
@@ -319,7 +319,7 @@ fn a_text_that_deliver_refuses_closes_and_nothing_more_is_delivered() {
     });
     assert_eq!(delivered, 1);
     assert_eq!(output.bytes(), close_frame(1003, "no text"));
-    assert_eq!(protocol.closing().cloned(), by_server(unsupported(), false));
+    assert_eq!(protocol.closing().cloned(), by_server(unsupported()));
 }
 
 #[test]
@@ -398,13 +398,13 @@ fn after_the_servers_close_only_the_clients_close_counts() {
     let mut run = Run::new();
     run.protocol.close(away(), &mut run.output);
     assert_eq!(run.written(), close_frame(1001, "away"));
-    assert_eq!(run.protocol.closing().cloned(), by_server(away(), false));
+    assert_eq!(run.protocol.closing().cloned(), by_server(away()));
     run.receive(&[masked(0x81, b"late"), masked(0x89, b"late")].concat());
     run.receive(&masked(0x82, b"late"));
     assert!(!run.protocol.is_closed());
     run.receive(&masked(0x88, b"\x03\xe8"));
     assert!(run.protocol.is_closed());
-    assert_eq!(run.protocol.closing().cloned(), by_server(away(), true));
+    assert_eq!(run.protocol.closing().cloned(), by_server(away()));
     assert_eq!(run.written(), b"");
     assert!(run.messages.is_empty());
 }
@@ -430,7 +430,7 @@ fn the_server_sends_one_close_however_often_it_has_reason_to() {
     let policy = Failure::new(CloseCode::Policy, "again");
     run.protocol.fail(policy, &mut run.output);
     assert_eq!(run.written(), close_frame(1001, "away"));
-    assert_eq!(run.protocol.closing().cloned(), by_server(away(), false));
+    assert_eq!(run.protocol.closing().cloned(), by_server(away()));
     assert!(run.protocol.is_closed());
     assert!(run.protocol.context.is_none() && run.protocol.half_read.is_none());
 }
@@ -452,7 +452,7 @@ fn a_broken_rule_after_the_servers_close_is_the_end_without_a_second_close() {
         run.receive(&input);
         assert_eq!(run.written(), close_frame(1001, "away"));
         assert!(run.protocol.is_closed());
-        assert_eq!(run.protocol.closing().cloned(), by_server(away(), false));
+        assert_eq!(run.protocol.closing().cloned(), by_server(away()));
     }
 }
 
@@ -470,7 +470,7 @@ fn what_deliver_refuses_closes_with_its_code_and_nothing_more_is_delivered() {
     let expected = [b"\x8a\x00so far", &close_frame(1003, "text only")[..]].concat();
     assert_eq!(output.bytes(), expected);
     assert!(!protocol.is_closed());
-    assert_eq!(protocol.closing().cloned(), by_server(unsupported(), false));
+    assert_eq!(protocol.closing().cloned(), by_server(unsupported()));
 }
 
 // The age of an unfinished message.

@@ -103,6 +103,11 @@ impl Shared {
             .or_else(|| take(&self.full_answers).map(|permit| (permit, true)))
     }
 
+    /// Connections that have not ended yet, without those that are told that the server is full.
+    pub fn open_connections(&self) -> usize {
+        (self.max_connections as usize).saturating_sub(self.places.available_permits())
+    }
+
     /// Waits until every connection in `places` has ended. Viewers are released once the others have ended.
     pub async fn all_gone(&self) {
         let viewers = u32::try_from(self.view.viewers()).unwrap_or(u32::MAX);
@@ -126,5 +131,8 @@ mod tests {
         let first = shared.permit();
         assert!(matches!(first, Some((_, false))));
         assert!(matches!(shared.permit(), Some((_, true))));
+        assert_eq!(shared.open_connections(), 1);
+        drop(first);
+        assert_eq!(shared.open_connections(), 0);
     }
 }

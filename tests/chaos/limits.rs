@@ -69,7 +69,7 @@ async fn health_is_ok() {
     let program = SWITCHBOARD.start(&[]);
     let target = program.target();
     let mut client = Client::connect(target.address).await.unwrap();
-    client.send(&target.request("-1").path("/healthz").bytes());
+    client.send(&target.request("-1").path("/healthz").without("Upgrade").bytes());
     let response = timeout(FLOOD_DEADLINE, client.response()).await.unwrap().unwrap().unwrap();
     assert_eq!((response.status, response.header("content-length")), (200, Some("3")));
 }

@@ -36,7 +36,16 @@ fn invalid_key() {
 
 #[test]
 fn takes_exactly_one_key() {
-    assert_eq!(SWITCHBOARD.run(&["accept"]), (Some(2), "".into(), "switchboard: missing argument\n".into()));
-    let line = "switchboard: unexpected argument \"x\"\n".into();
+    let line = "switchboard: accept: the KEY is missing, the value of Sec-WebSocket-Key\n".into();
+    assert_eq!(SWITCHBOARD.run(&["accept"]), (Some(2), "".into(), line));
+    let line = "switchboard: unexpected argument \"x\"; --help lists what there is\n".into();
     assert_eq!(SWITCHBOARD.run(&["accept", "dGhlIHNhbXBsZSBub25jZQ==", "x"]), (Some(2), "".into(), line));
+}
+
+#[test]
+fn help() {
+    let help = SWITCHBOARD.run(&["--help"]);
+    for arguments in [&["accept", "--help"][..], &["accept", "-h"], &["accept", "dGhlIHNhbXBsZSBub25jZQ==", "--help"]] {
+        assert_eq!(SWITCHBOARD.run(arguments), help, "{arguments:?}");
+    }
 }

@@ -8,7 +8,7 @@ use test_client::blocking::Client;
 use test_client::frame::{says, text};
 use test_client::request::{KEY, opening, switching_protocols};
 use test_client::server::limits::{MAX_HEAD_SIZE, MAX_HEADERS, REQUEST_DEADLINE};
-use test_client::server::{Options, Server, beside_neighbours, threads};
+use test_client::server::{Limits, Options, Server, beside_neighbours, loopback_only, threads};
 
 /// The unit tests of the handshake have the whole text of its refusals; here is the rule's section.
 const ITEM_1: &str = "RFC 6455 4.2.1, item 1";
@@ -64,7 +64,7 @@ fn refused(spoil: (&str, &str), status: &str, fault: &str, rule: &str, sent: &st
         assert_eq!(length, format!("{}\r\n\r\n", body.len()));
         let beginning = format!("{line}\n\nfault: {fault}\nrule:  {rule}");
         assert!(body.starts_with(&beginning), "{body}");
-        assert!(body.contains(&format!("\nsent:  {sent}\nworks: websocat ws://")), "{body}");
+        assert!(body.contains(&format!("\nsent:  {sent}\nworks: websocat -E ws://")), "{body}");
     });
 }
 
@@ -281,6 +281,33 @@ fn unknown_paths() {
     }
 }
 
+/// The most natural mistake: a WebSocket at `/`.
+#[test]
+fn upgrade_at_a_path_without_a_websocket() {
+    let status = "404 Not Found\r\n";
+    let fault = "there is no WebSocket at this path";
+    let rule = "RFC 6455 4.2.2, item 4: 404 if there is no such service; \
+                WebSockets are at /ws/{client_id} (the chat), /echo\n";
+    for path in ["/", "/lifecycle", "/healthz", "/inspector.js", "/inspector.css"] {
+        refused(("/ws/7", path), status, fault, rule, path);
+    }
+    let tokens = "GET / HTTP/1.1\r\nUpgrade: h2c, WebSocket";
+    refused(("GET /ws/7 HTTP/1.1", tokens), status, fault, rule, "/");
+}
+
+/// Other protocols are ignored, and HTTP/1.0 has no upgrade (RFC 9110 7.8).
+#[test]
+fn upgrade_that_is_ignored() {
+    let server = Server::start(Options::default());
+    for spoil in [("Upgrade: websocket", "Upgrade: h2c"), ("Upgrade: websocket\r\n", ""), ("HTTP/1.1", "HTTP/1.0")] {
+        let request = spoiled(&server, spoil).replacen("/ws/7", "/healthz", 1);
+        let mut client = Client::tcp(server.address);
+        client.send(&request);
+        let head = client.read_head();
+        assert_eq!(head.split(' ').nth(1), Some("200"), "{request}{head}");
+    }
+}
+
 #[test]
 fn body() {
     let fault = "the request announces a body";
@@ -332,6 +359,31 @@ fn garbage_and_a_tls_hello() {
     for garbage in [hello, b"\0\0\0\0", b"hello\r\n\r\n", b"GET /\x1b[2J HTTP/1.1\r\n\r\n"] {
         turned_away(|_| garbage.to_vec(), "400 Bad Request");
     }
+}
+
+/// As a browser does if the page's address begins with `https://`.
+#[test]
+fn tls_is_named_in_the_log() {
+    let program = SWITCHBOARD.start(&[]);
+    let mut client = Client::tcp(program.address);
+    client.send(b"\x16\x03\x01\x00\x05\x01\x00\x00\x01\x00");
+    client.read_to_end();
+    let (line, peer) = (program.log_line("TLS"), client.local_addr());
+    let fault = "this looks like TLS, but this server speaks http:// and ws://, without TLS";
+    assert_eq!(line, format!("WARN  connection 1, {peer}: {fault}"));
+}
+
+/// The command in a refusal works, although the host of the request does not.
+#[test]
+fn command_for_a_foreign_host_names_the_servers_address() {
+    let server = Server::start(loopback_only(Limits::default()));
+    let mut client = Client::tcp(server.address);
+    client.send("GET / HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n");
+    let answer = String::from_utf8(client.read_to_end()).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 421 "), "{answer}");
+    let command = format!("\nworks: websocat -E ws://{}/ws/1\n", server.address);
+    assert!(answer.contains(&command), "{answer}");
+    Client::open(server.address, "/ws/1");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The program: its options, its output, and signals.
 
 use crate::SWITCHBOARD;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs};
 use test_client::blocking::Client;
 use test_client::frame::{CLOSE, FIN, close_payload, says};
 use test_client::program::Program;
@@ -50,9 +50,9 @@ fn refused(arguments: &[&str], line: &str) {
 
 #[test]
 fn unknown_options() {
-    refused(&["--prot", "1"], "invalid option '--prot'");
-    refused(&["-x"], "invalid option '-x'");
-    refused(&["8000"], "unexpected argument \"8000\"");
+    refused(&["--prot", "1"], "invalid option '--prot'; --help lists what there is");
+    refused(&["-x"], "invalid option '-x'; --help lists what there is");
+    refused(&["8000"], "unexpected argument \"8000\"; --help lists what there is");
 }
 
 #[test]
@@ -60,7 +60,9 @@ fn invalid_values() {
     refused(&["--port"], "missing argument for option '--port'");
     refused(&["--port", "65536"], "--port 65536: must be a number from 0 to 65535");
     refused(&["--port", "http"], "--port http: must be a number from 0 to 65535");
-    refused(&["--host", "example"], "--host example: invalid IP address syntax");
+    for host in ["127.0.0.1:8000", "[::1]:8000", "localhost:8000"] {
+        refused(&["--host", host], &format!("--host {host}: must not have a port; set it with --port"));
+    }
     refused(&["--threads", "0"], "--threads 0: must be a number from 1 to 256");
     refused(&["--max-message-size", "0"], "--max-message-size 0: must be a number from 1 to 1073741824");
     refused(&["--max-backlog", "-1"], "--max-backlog -1: must be a number from 1 to 18446744073709551615");
@@ -69,6 +71,65 @@ fn invalid_values() {
     let origin = "--allow-origin x: \"x\" is not an origin such as https://chat.example, nor *";
     refused(&["--allow-origin", "x"], origin);
     refused(&["--lifecycle", "maybe"], "--lifecycle maybe: must be on or off");
+}
+
+/// The empty label makes the name invalid, so that no name server is asked. The reason is the system's.
+#[test]
+fn unknown_host() {
+    let (status, stdout, stderr) = SWITCHBOARD.run(&["--host", "no..such..name"]);
+    assert_eq!((status, &*stdout, stderr.lines().count()), (Some(2), "", 1), "{stderr}");
+    assert!(stderr.starts_with("switchboard: --host no..such..name: failed to lookup address"), "{stderr}");
+}
+
+/// `localhost` is one address or two. All of them are listened on, and all are loopback.
+#[test]
+fn host_by_name() {
+    let program = Program::spawn(&mut SWITCHBOARD.command(&["--host", "localhost", "--port", "0"])).unwrap();
+    let announced = announced(&program);
+    assert!(announced.iter().all(|address| address.ip().is_loopback()), "{announced:?}");
+    for address in ("localhost", program.address.port()).to_socket_addrs().unwrap() {
+        assert!(announced.contains(&address) || TcpListener::bind((address.ip(), 0)).is_err(), "{address}");
+    }
+    for address in announced {
+        let mut client = Client::tcp(address);
+        client.send("GET /lifecycle HTTP/1.1\r\nHost: evil.example\r\n\r\n");
+        assert!(client.read_head().starts_with("HTTP/1.1 421 "));
+    }
+    let line = program.log_line("");
+    assert!(line.contains(" 421 "), "{line}");
+}
+
+#[test]
+fn host_given_twice() {
+    let hosts = ["--host", "127.0.0.1", "--host", "127.0.0.1", "--port", "0"];
+    assert_eq!(announced(&Program::spawn(&mut SWITCHBOARD.command(&hosts)).unwrap()).len(), 1);
+}
+
+/// The addresses in the first line of the output.
+fn announced(program: &Program) -> Vec<SocketAddr> {
+    let urls = program.announcement.strip_prefix("switchboard listens on ").unwrap();
+    let urls = urls.strip_suffix(" (Ctrl-C stops it)").unwrap();
+    urls.split(" and ").map(|url| url.strip_prefix("http://").unwrap().parse().unwrap()).collect()
+}
+
+/// The URLs are those of addresses that clients can connect to, and the log says what differs from listening on loopback.
+#[test]
+fn unspecified_address() {
+    let program = Program::spawn(&mut SWITCHBOARD.command(&["--host", "0.0.0.0", "--port", "0"])).unwrap();
+    let announced = announced(&program);
+    assert_eq!(announced[0].ip(), Ipv4Addr::LOCALHOST);
+    for address in &announced {
+        assert!(!address.ip().is_unspecified(), "{address}");
+        Client::open(*address, "/ws/1");
+    }
+    let off = "INFO  GET /lifecycle is off, because other machines can connect; --lifecycle on turns it on";
+    assert_eq!(program.log_line("/lifecycle"), off);
+    if announced.len() == 1 {
+        let line = program.log_line("");
+        assert!(line.starts_with("WARN  no address for other machines was found; "), "{line}");
+    }
+    let line = program.log_line("");
+    assert!(line.ends_with(" accepted"), "{line}");
 }
 
 /// The backlog that a message of this size needs: the frame with its prefix, and what one turn may have pending.
@@ -120,7 +181,7 @@ fn port_in_use() {
     let (status, stdout, stderr) = SWITCHBOARD.run(&["--host", "127.0.0.1", "--port", &port]);
     assert_eq!((status, &*stdout), (Some(1), ""));
     let reason = format!("switchboard: can't listen on {address}: ");
-    assert!(stderr.starts_with(&reason), "{stderr}");
+    assert!(stderr.starts_with(&reason) && stderr.ends_with("; choose another port with --port\n"), "{stderr}");
     assert_eq!(stderr.lines().count(), 1, "{stderr}");
 }
 
@@ -135,11 +196,11 @@ fn both_unspecified_addresses_in_any_order() {
         let command = &mut SWITCHBOARD.command(&["--host", hosts[0], "--host", hosts[1], "--port", "0"]);
         let program = Program::spawn(command).unwrap();
         let port = program.address.port();
-        let [first, second] = hosts.map(|host| SocketAddr::new(host.parse().unwrap(), port));
-        let announcement = format!("switchboard listens on http://{first} and http://{second} (Ctrl-C stops it)");
-        assert_eq!(program.announcement, announcement);
-        let loopback = [IpAddr::from(Ipv4Addr::LOCALHOST), IpAddr::from(Ipv6Addr::LOCALHOST)];
-        let mut clients = loopback.map(|host| Client::open(SocketAddr::new(host, port), "/ws/1"));
+        let announced = announced(&program);
+        for host in [IpAddr::from(Ipv4Addr::LOCALHOST), IpAddr::from(Ipv6Addr::LOCALHOST)] {
+            assert_eq!(announced.iter().filter(|address| **address == (host, port).into()).count(), 1, "{announced:?}");
+        }
+        let mut clients: Vec<_> = announced.iter().map(|address| Client::open(*address, "/ws/1")).collect();
         clients[0].send_text("hi");
         for client in &mut clients {
             client.expect(&says(1, "hi"));
@@ -325,6 +386,8 @@ mod signals {
         let mut program = SWITCHBOARD.start(&["--threads", "2"]);
         let clients = [1, 2].map(|id| Client::open(program.address, &format!("/ws/{id}")));
         program.terminate();
+        let line = program.log_line("stopping");
+        assert_eq!(line, "INFO  stopping: waiting up to 2.5 s for 2 connections to close");
         let (status, _) = program.wait(IN_TIME);
         assert_eq!(status.code(), Some(0));
         drop(clients);

@@ -174,9 +174,23 @@ fn log_tells_how_each_connection_ended() {
     client.read_to_end();
     drop(client);
     let rule = "opcodes 3 to 7 and 11 to 15 are reserved, RFC 6455 5.2";
-    let line = gone(45, &format!("the server closed with 1002 \"{rule}\", without an answer"));
+    let line = gone(45, &format!("the server closed with 1002 \"{rule}\""));
     assert!(line.starts_with("WARN "), "{line}");
     assert!(line.ends_with(" and 1 message"), "{line}");
+
+    // The server waits for an answer to this Close, and to the same one in vain.
+    let text_only = "the server closed with 1003 \"this chat takes text only, RFC 6455 7.4.1\"";
+    let mut client = open(46);
+    client.send_frame(FIN | 0x2, b"");
+    client.send_frame(FIN | CLOSE, &close_payload(1003, ""));
+    client.read_to_end();
+    drop(client);
+    gone(46, text_only);
+    let mut client = open(47);
+    client.send_frame(FIN | 0x2, b"");
+    client.end();
+    client.read_to_end();
+    gone(47, &format!("{text_only}, without an answer"));
 
     program.kill();
     let rest = program.rest_of_log();

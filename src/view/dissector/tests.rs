@@ -314,7 +314,7 @@ fn checks_are_shown_as_the_server_answered() {
     assert_eq!(answered(&(opening("/echo") + "early frames"), 101), passed);
     // Refused for another reason, before the checks.
     assert_eq!(answered(&opening("/ws/1"), 503), "request response");
-    assert_eq!(answered(&opening("/"), 200), "request response");
+    assert_eq!(answered(&opening("/"), 404), "request response");
     // The status is that of a check, but there was no opening handshake.
     assert_eq!(answered(&opening("/").replace("GET", "POST"), 405), "request response");
     let request = opening("/echo");

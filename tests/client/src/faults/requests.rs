@@ -57,6 +57,7 @@ pub fn faults() -> Vec<Fault> {
         fault("/ws/abc", |r| with_id(r, "abc"), REFUSED),
         fault("/ws/", |r| with_id(r, ""), REFUSED),
         fault("an id of 20 digits", |r| with_id(r, "99999999999999999999"), REFUSED),
+        fault("an upgrade of the page", |r| r.path("/"), "404, end of stream"),
         fault("an unknown path", |r| r.path("/nowhere"), "404, end of stream"),
         fault("100 header fields", |r| (0..100).fold(r, |r, n| r.and(&format!("X-{n}"), "x")), "431, end of stream"),
         fault("a header field of 20,000 bytes", |r| r.and("X", &"x".repeat(20_000)), "431, end of stream"),
