@@ -16,7 +16,7 @@ if [ ! -x "$SWITCHBOARD" ]; then
     echo "no $SWITCHBOARD: run \`cargo build --release\` first" >&2
     exit 1
 fi
-if [ ! -x "$CHROMIUM" ]; then
+if [ ! -x "$CHROMIUM" ] || ! fc-list | grep -q 'Noto Color Emoji'; then
     apt-get update -qq
     apt-get install -y -qq chromium fonts-noto-color-emoji
 fi
