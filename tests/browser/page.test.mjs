@@ -1,11 +1,12 @@
 // The page in a real browser, against the release binary. Run by run.sh.
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
+import { spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { connect } from "node:net";
 import { after, afterEach, before, beforeEach, test } from "node:test";
 import { AxeBuilder } from "@axe-core/playwright";
-import { hears, isIn, joinRoom, lookInside, openPhase, say, startBrowser, startServer } from "./harness.mjs";
+import { BINARY, hears, isIn, joinRoom, lookInside, openPhase, say, startBrowser, startServer } from "./harness.mjs";
 
 const GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 const FLOOD = 10_000;
@@ -458,6 +459,58 @@ test("a frame is shown with its bits, and any frame in the list can be opened", 
   await page.locator("#frames button", { hasText: "server → you" }).first().click();
   assert.equal(await bits(5), "0"); // a frame from the server, so not masked
   assert.match(await page.textContent("#payload"), /byte by byte/);
+});
+
+test("anchors lead to fields and steps, and each id is unique", async () => {
+  const page = await open({ path: "/#frame-masking-key" });
+  await page.waitForSelector("#panel");
+  await say(page, "Hi");
+  await page.waitForSelector("#frame-masking-key.sought.on");
+  assert.match(await page.textContent("#explain"), /^masking key \(32 bits\)/);
+  await page.click("#reconnect");
+  await isIn(page, "open");
+  for (const [anchor, text] of [["request-host", /^Host: /i], ["upgrade-sec-websocket-version-is-13", /✓/],
+    ["upgrade-accept", /accept value/], ["response-sec-websocket-accept", /^sec-websocket-accept: /i], ["frame-fin", /FIN/]]) {
+    if (anchor === "frame-fin") await say(page, "Hi");
+    await page.evaluate((hash) => (location.hash = hash), anchor);
+    await page.waitForSelector(`#${anchor}.sought`);
+    assert.match((await page.textContent(`#${anchor}`)).trim(), text);
+    const ids = await page.$$eval("[id]", (all) => all.map(({ id }) => id));
+    assert.deepEqual(ids.filter((id, index) => ids.indexOf(id) !== index), []);
+  }
+  await page.goto(`${server.url}/#nothing-known`);
+  await page.reload();
+  await page.waitForSelector("#phase-2:not([hidden])");
+});
+
+test("a frame is copied as a command, and a connection as a diagram", async () => {
+  await browser.context.grantPermissions(["clipboard-read", "clipboard-write"], { origin: server.url });
+  const page = await open({ path: "/?id=7" });
+  const copied = () => page.evaluate(() => navigator.clipboard.readText());
+  await page.click("#look");
+  await page.click("#reconnect");
+  await isIn(page, "open");
+  await openPhase(page, 3);
+  await say(page, "Hi; #1");
+  await page.waitForFunction(() => /text frame from you/.test(document.getElementById("frame-title").textContent));
+  await page.click("#command-of-frame");
+  await shows(page, "command-of-frame", /Copied/);
+  const [, ...bytes] = (await copied()).replace("switchboard frame ", "frame ").split(" ");
+  const { status, stdout } = spawnSync(BINARY, ["frame", ...bytes], { encoding: "utf8" });
+  assert.equal(status, 0);
+  assert.match(stdout, /^text of 6 bytes: "Hi; #1"/);
+
+  await page.click("#switch");
+  await openPhase(page, 4);
+  await shows(page, "ending", /In total/);
+  await page.click("#diagram");
+  await shows(page, "diagram", /Copied/);
+  assert.deepEqual((await copied()).split("\n"), [
+    "sequenceDiagram", "    participant C as Client #35;7", "    participant S as server",
+    "    C->>S: GET /ws/7 HTTP/1.1", "    S->>C: HTTP/1.1 101 Switching Protocols", "    Note over S: the member joins the room",
+    "    C->>S: text, 6 bytes: Hi#59; #35;1", "    S->>C: text, 22 bytes: Client #35;7 says: Hi#59; #35;1",
+    "    C->>S: close, 2 bytes: 1000", "    Note over S: the member leaves the room", "    S->>C: close, 2 bytes: 1000",
+    "    Note over C,S: TCP is closed first by the server"]);
 });
 
 test("Ping and Pong are explained", async () => {
