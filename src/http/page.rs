@@ -26,9 +26,9 @@ pub const INSPECTOR_STYLE: &str = include_str!("../view/inspector.css");
 /// styles by their origin (browsers know external styles by no hash), and requests to this server. If a script has changed, a test
 /// prints the hash.
 pub const PAGE_POLICY: &str = "default-src 'none'; \
-    script-src 'sha256-/6L1ZxKxe/YfOrgKKVSLhEgmRPRfLcOY1nLc+VrG7sU=' \
-        'sha256-QTAWuU+4/Pg51JND5PLbAI3XcId8Ma/PpZw8RmJ2vgs=' \
-        'sha256-Miv7gq8OAoAgLb3WFcLNk9HENkRrV7IcoXo3xnsEJRU='; \
+    script-src 'sha256-0zZdPlk2FfQq13QTiK5P+DGkP+Z38XoPItNCs1BRqNk=' \
+        'sha256-NogEGuQ/MlriO9DSvEInFujjSDFwTRguS5n63m83IQo=' \
+        'sha256-MMKEvayAESdk9GJqoEbguoLbLv1EnnWS+cQ/kVxj/OI='; \
     style-src 'self'; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /// The response that carries the page.

@@ -95,9 +95,10 @@ impl Refusal {
              fault: {fault}\n\
              rule:  {rule}\n\
              sent:  {sent}\n\
-             works: websocat -E {ws}://{host}/ws/1\n\
+             works: websocat -E {ws}://{host}{path}\n\
              or:    curl -iN -H 'Connection: Upgrade' -H 'Upgrade: websocket' -H 'Sec-WebSocket-Version: 13' \
-             -H 'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==' {http}://{host}/ws/1\n",
+             -H 'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==' {http}://{host}{path}\n",
+            path = if head.uri.path() == "/echo" { "/echo" } else { "/ws/1" },
             status = self.status,
             fault = self.fault,
             rule = self.rule,

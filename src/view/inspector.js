@@ -25,7 +25,7 @@ const PANEL = `
 <aside class="panel" id="panel" aria-label="The lifecycle" tabindex="0" hidden>
   <div class="tools" id="tools">
     <label for="scope">Watching</label>
-    <select id="scope"><option value="mine">this page’s connection</option><option value="all">all connections</option></select>
+    <select id="scope"><option value="mine">this page’s ID</option><option value="all">all connections</option></select>
     <span id="missed" class="soft"></span>
     <button type="button" id="diagram" title="Copy what this connection did, as a Mermaid sequence diagram">Copy as diagram</button>
     <button type="button" id="reconnect">Reconnect and watch</button>
@@ -95,7 +95,7 @@ const lamps = LABELS.map((label, index) => {
   const status = el("span", { className: "unseen" });
   const button = el("button", { type: "button", ariaExpanded: "false" }, number, el("span", {}, label), status);
   button.setAttribute("aria-controls", `phase-${index}`);
-  button.onclick = () => openPanel(shownPhase === index ? -1 : index);
+  button.onclick = () => openPanel(index);
   const item = el("li", {}, button);
   $("phases").append(item);
   return { item, number, status, button };
@@ -166,17 +166,19 @@ const SLOW_TIME = 2_000; // ms in which a speaker that had to wait is shown as s
 let stream = null;
 let streamOpened; // a promise
 let off = false; // this server sends no event stream
-let connections = new Map(); // by number, the most recently active last
+const connections = new Map(); // by number, the most recently active last
 let connectionCount = 0; // so far: numbers begin again with the next server
 const lastEnded = { mine: null, all: null }; // the connections whose end phase 4 shows, until the next one
-let frames = []; // the newest last
+const frames = { mine: [], all: [] }; // the newest last
 let members = 0; // in the room, as counted by the server
 let moves = []; // dots to be moved between the room and its members
 let drawing = 0; // a timer
 let frameCount = 0;
 
+/** What was seen before stays, except who is in the room: the stream begins with the members. */
 function watch() {
-  forget();
+  for (const connection of connections.values()) connection.member = false;
+  members = 0;
   stream = new EventSource("/lifecycle");
   streamOpened = new Promise((resolve) => (stream.onopen = resolve));
   streamOpened.then(() => setOff(false));
@@ -188,7 +190,6 @@ function watch() {
 function unwatch() {
   stream?.close();
   stream = null;
-  forget(); // it would soon be out of date
 }
 
 /** While the panel is open, a connection waits briefly for the stream, so that the stream contains its handshake. */
@@ -225,21 +226,22 @@ function unescape(text = "") {
 }
 
 function takeStep(phase, step) {
+  if (step.step === "accepted") connections.delete(step.connection); // numbers begin again with a new server
   const connection = connectionOf(step);
   const name = step.step;
   if (!(phase === 2 && name.startsWith("frame"))) connection.changes += 1;
   if (name === "check") connection.checks.push(step);
   else if (phase === 3 || name === "joined") connection.acts.push(step);
   else connection[name] = step;
-  if (name === "request") Object.assign(connection, { checks: [], acts: [], arrows: [], opening: /upgrade: *websocket/i.test(step.bytes) });
+  if (name === "request") Object.assign(connection, { checks: [], acts: [], arrows: [], gone: false, opening: /upgrade: *websocket/i.test(step.bytes) });
   if (name === "left") connection.gone = true;
   if (name === "waited") connection.slowUntil = performance.now() + SLOW_TIME;
   if (phase === 2) connection.opening = true;
   if (phase === 3 && connection.opening) lastEnded.all = connection;
   if (phase === 3 && isMine(connection)) lastEnded.mine = connection;
   // A member whose step `joined` was left out is recognised by what it does.
-  connection.member = !connection.gone && (connection.member || name === "joined" || name === "broadcast" || (phase === 2 && connection.client !== null));
-  if (name === "joined" || name === "left" || name === "broadcast") members = Number(step.members);
+  connection.member = !connection.gone && (connection.member || name === "joined" || name === "present" || name === "broadcast" || (phase === 2 && connection.client !== null));
+  if (step.members) members = Number(step.members);
   if (name === "frame-in" || name === "frame-out") takeFrame(connection, step);
   if (connection.arrows.length < MOST_ARROWS) connection.arrows.push(...arrowOf(step));
   if (isWatched(connection)) blip(phase);
@@ -261,18 +263,12 @@ function connectionOf({ connection: number, client }) {
 
 function takeFrame(connection, step) {
   const incoming = step.step === "frame-in";
-  frames.push({ ...step, incoming, connection, number: ++frameCount });
-  if (frames.length > MOST_FRAMES) frames.shift();
+  const frame = { ...step, incoming, connection, number: ++frameCount };
+  for (const list of isMine(connection) ? [frames.mine, frames.all] : [frames.all]) {
+    list.push(frame);
+    if (list.length > MOST_FRAMES) list.shift();
+  }
   moves.push({ incoming, connection: connection.number, control: Number(step.opcode) >= 8 });
-}
-
-function forget() {
-  connections = new Map();
-  frames = [];
-  moves = [];
-  members = 0;
-  openFrame(null);
-  drawPhase();
 }
 
 const isMine = (connection) => connection.client === chat.clientId; // or of another client with the same id
@@ -281,7 +277,7 @@ const hasNamesake = () => [...connections.values()].filter((one) => one.member &
 
 /** A short name: the id after its #. */
 function nameOf(connection) {
-  if (isMine(connection)) return hasNamesake() ? "your ID" : "you";
+  if (isMine(connection) && chat.phase === "loop") return hasNamesake() ? "your ID" : "you";
   return connection.client ? chat.nameOf(connection.client).slice("Client ".length) : "?";
 }
 
@@ -458,7 +454,7 @@ function drawRoom() {
   const slow = known.filter((one) => one.slowUntil > performance.now()).map(nameOf);
   $("room-title").textContent = (total ? `The room: ${total === 1 ? "1 member" : `${total} members`}` : "The room")
     + (slow.length ? `. Read slowly, because others are behind: ${slow.join(", ")}` : "");
-  drawOnce("room", [width, total, ...shown.map((one) => one.serial + nameOf(one))].join(), () => {
+  drawOnce("room", [chat.phase, width, total, ...shown.map((one) => one.serial + nameOf(one))].join(), () => {
     const count = shown.length + (rest ? 1 : 0);
     const at = (index) => (width * (index + 0.5)) / count;
     const board = svg("svg", { role: "img", "aria-label": `In the room: ${shown.map(nameOf).join(", ")}${rest ? ` and ${rest} more` : ""}` });
@@ -466,7 +462,7 @@ function drawRoom() {
     if (rest) rings.push(ring(at(shown.length), width / 2, `${rest} more`, "", { "data-number": "rest" }));
     const room = [svg("rect", { class: "room-box", x: width / 2 - 60, y: ROOM.y - ROOM.height / 2, width: 120, height: ROOM.height, rx: 10 }),
       svg("text", { class: "room-name", x: width / 2, y: ROOM.y + 5 }, "the room")];
-    if (!total) room.push(svg("text", { x: width / 2, y: MEMBER_Y - 20 }, "Send a message to see it reach every member."));
+    if (!total) room.push(svg("text", { x: width / 2, y: MEMBER_Y - 20 }, chat.phase === "loop" ? "Send a message to see it reach every member." : "Not connected"));
     board.append(...rings, svg("g", { class: "dots" }), ...room);
     return board;
   });
@@ -515,7 +511,7 @@ let pinned = false; // the user chose it, so newer frames do not replace it
 
 function drawFrames() {
   const list = $("frames");
-  const wanted = frames.filter((frame) => isWatched(frame.connection));
+  const wanted = frames[scope];
   const present = new Set(wanted.map((frame) => String(frame.number)));
   for (const item of [...list.children]) if (!present.has(item.dataset.number)) item.remove();
   const newest = Number(list.firstChild?.dataset.number ?? 0);
@@ -739,4 +735,9 @@ lightUp();
 $("diagram").onclick = ({ target }) => copy(target, diagramOf(shownConnection));
 $("command-of-frame").onclick = ({ target }) => copy(target, commandOf(openedFrame));
 addEventListener("hashchange", followAnchor);
+// A hidden page does not watch: a browser opens six connections to a server, for all its tabs together.
+document.addEventListener("visibilitychange", () => {
+  if (document.hidden) unwatch();
+  else if (shownPhase >= 0) watch();
+});
 if (!followAnchor()) openPanel(2);

@@ -92,13 +92,13 @@ test("the id of the address is kept in the tab, and a bad one is explained", asy
 test("another client with the page's id is not the page", async () => {
   const page = await open({ path: "/?id=7" });
   const namesake = await joinRoom(server, 7);
-  await shows(page, "here", /^In the room: you, Client #7, not you$/);
+  await shows(page, "here", /^In the room: you, another Client #7$/);
   await say(page, "it is me");
   await hears(page, "it is me");
   namesake.say("it is not");
   await hears(page, "it is not");
   assert.equal(await page.locator(".message.own").count(), 1);
-  assert.match(await page.locator(".message").last().textContent(), /^Client #7, not you /);
+  assert.match(await page.locator(".message").last().textContent(), /^another Client #7 /);
   namesake.leave();
 });
 
@@ -117,6 +117,16 @@ test("the page shows who is in the room, and who comes and goes", async () => {
   await shows(page, "rows", /Client #…\d{5} joined, Client #…\d{5} left$/);
   for (const other of others) other.leave();
   await shows(page, "here", /^In the room: you$/);
+});
+
+test("all pages of a browser together have one stream of the members", async () => {
+  const pages = [];
+  for (let number = 0; number < 8; number += 1) pages.push(await open({ path: `/?id=${number}` })); // a browser opens six connections
+  await shows(pages[0], "here", /^In the room: you(, Client #\d){7}$/);
+  await shows(pages[7], "here", /^In the room: you(, Client #\d){7}$/);
+  await pages[0].close(); // it had the stream
+  await shows(pages[7], "here", /^In the room: you(, Client #\d){6}$/);
+  await shows(pages[7], "rows", /Client #0 left$/);
 });
 
 test("Enter sends, Shift+Enter inserts a line break, Enter in an input method does neither", async () => {
@@ -262,9 +272,19 @@ test("a message that is too big returns to the box", async () => {
   await say(page, big);
   await page.waitForFunction((length) => document.getElementById("text").value.length === length, big.length);
   await isIn(page, "open"); // reconnected, and not sent again
+  await page.waitForSelector("#undelivered:not([hidden])");
   assert.equal(await page.locator(".message").count(), 0);
   assert.match(await page.textContent("#undelivered"), /^Refused: 1 message\. The server closed the connection \(1009\): message too big;.* Shorten it/);
   await page.getByRole("button", { name: "Dismiss" }).click();
+  assert.equal(await page.isVisible("#undelivered"), false);
+  await page.press("#text", "Enter");
+  await shows(page, "undelivered", /^Refused/);
+  await page.waitForSelector("#undelivered:not([hidden])");
+  await isIn(page, "open");
+  await say(page, " \n ");
+  assert.equal(await page.locator(".message").count(), 0); // blanks alone are not sent
+  await say(page, "short");
+  await hears(page, "short");
   assert.equal(await page.isVisible("#undelivered"), false);
 });
 
@@ -526,6 +546,39 @@ test("Ping and Pong are explained", async () => {
   await say(page, "a text");
   await page.click("#follow");
   await shows(page, "purpose", /^$/);
+});
+
+test("what was seen stays when the panel is closed, and when the page was hidden", async () => {
+  const page = await open();
+  await openPhase(page, 1);
+  await page.click("#reconnect");
+  await isIn(page, "open");
+  await page.waitForSelector("#request .line");
+  await page.locator("#phases li:nth-child(1) button").click(); // the phase that is shown already
+  assert.equal(await page.isVisible("#panel"), true);
+  await page.click("#look");
+  await page.click("#look");
+  await openPhase(page, 1);
+  await page.waitForSelector("#request .line");
+  const hide = (hidden) => page.evaluate((value) => {
+    Object.defineProperty(document, "hidden", { value, configurable: true });
+    document.dispatchEvent(new Event("visibilitychange"));
+  }, hidden);
+  await hide(true);
+  await Promise.all([page.waitForResponse("**/lifecycle"), hide(false)]);
+  await page.waitForSelector("#request .line");
+  await openPhase(page, 3);
+  await shows(page, "room-title", /^The room: 1 member$/);
+});
+
+test("a page's own frames are kept in a large room", async () => {
+  const page = await open();
+  const others = await Promise.all([...Array(120).keys()].map((id) => joinRoom(server, id)));
+  await Promise.all([page.waitForResponse("**/lifecycle"), openPhase(page, 3)]);
+  await say(page, "one of 121 copies");
+  await page.locator("#frames button", { hasText: "you → server" }).waitFor();
+  await page.locator("#frames button", { hasText: "server → you" }).waitFor();
+  for (const other of others) other.leave();
 });
 
 test("a panel opened late shows the frames from then on", async () => {

@@ -113,8 +113,8 @@ fn two_members_and_a_late_viewer() {
     let mut viewer = Viewer::open(server.address);
     viewer.expect(
         r#"
-        loop #1 Client #1 joined: joined the list, 2 there now (RFC 6455 4.2.2: OPEN) [members: 2]
-        loop #2 Client #2 joined: joined the list, 2 there now (RFC 6455 4.2.2: OPEN) [members: 2]
+        loop #1 Client #1 present: in the list already, 2 there now (RFC 6455 4.2.2: OPEN) [members: 2]
+        loop #2 Client #2 present: in the list already, 2 there now (RFC 6455 4.2.2: OPEN) [members: 2]
     "#,
     );
     two.send_text("ho");
