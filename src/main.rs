@@ -120,7 +120,7 @@ async fn listen_and_serve(arguments: Arguments, mut stop: Signals, stopped: &mut
 
 /// What to log if other machines can connect.
 fn notices(addresses: &[SocketAddr], is_open: bool, hides_lifecycle: bool) -> Vec<(Level, &'static str)> {
-    let off = "GET /lifecycle is off, because other machines can connect; --lifecycle on turns it on";
+    let off = "GET /lifecycle and /members are off, because other machines can connect; --lifecycle on turns them on";
     let unknown = "no address for other machines was found; `ip address`, `ifconfig` or `ipconfig` lists all addresses";
     let is_unknown = is_open && addresses.iter().all(|address| address.ip().is_loopback());
     let all = [(hides_lifecycle, (Level::Info, off)), (is_unknown, (Level::Warn, unknown))];

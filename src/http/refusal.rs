@@ -178,6 +178,16 @@ mod tests {
     }
 
     #[test]
+    fn the_command_is_for_the_echo_if_that_was_asked_for() {
+        for (path, works) in [("/echo", "/echo"), ("/echo/", "/ws/1"), ("/ws/2", "/ws/1")] {
+            let head = Request::builder().uri(path).body(()).expect("a request").into_parts().0;
+            let text = unavailable("full").text(&head, LOCAL);
+            assert!(text.contains(&format!("\nworks: websocat -E ws://127.0.0.1:81{works}\n")), "{text}");
+            assert!(text.ends_with(&format!(" http://127.0.0.1:81{works}\n")), "{text}");
+        }
+    }
+
+    #[test]
     fn the_command_does_not_repeat_an_invalid_host() {
         for host in ["localhost:99999", ":80", "::1"] {
             let head = Request::builder().header(HOST, host).body(()).expect("a request").into_parts().0;
