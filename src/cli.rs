@@ -15,6 +15,8 @@ pub enum Command {
     Serve(Arguments),
     /// `switchboard accept KEY`
     Accept(String),
+    /// `switchboard frame [HEX]...`. If the text is empty, the bytes are on standard input.
+    Frame(String),
     /// `--help` or `--version`: print this.
     Print(String),
 }
@@ -132,7 +134,8 @@ pub fn help() -> String {
     let mut text = String::from(
         "A real-time chat over WebSockets: the page at /, the chat at /ws/{client_id}, an echo at /echo.\n\n\
          Usage: switchboard [OPTIONS]\n       \
-         switchboard accept KEY    compute Sec-WebSocket-Accept for a key, step by step\n\n\
+         switchboard accept KEY    compute Sec-WebSocket-Accept for a key, step by step\n       \
+         switchboard frame [HEX]   decode a client's frames, from here or from standard input\n\n\
          Options:\n",
     );
     for Opt { name, value, help, .. } in options() {
@@ -169,6 +172,7 @@ pub fn command(mut parser: lexopt::Parser, max_connections: usize) -> Result<Com
     while let Some(argument) = parser.next()? {
         match argument {
             Value(command) if command == "accept" => return accept_key(&mut parser),
+            Value(command) if command == "frame" => return frame(&mut parser),
             Long("help") | Short('h') => return Ok(Command::Print(help())),
             Long("version") | Short('V') => {
                 return Ok(Command::Print(format!("switchboard {}\n", env!("CARGO_PKG_VERSION"))));
@@ -232,15 +236,27 @@ fn on_or_off(text: &str) -> Result<bool, String> {
 
 /// `switchboard accept KEY`
 fn accept_key(parser: &mut lexopt::Parser) -> Result<Command, lexopt::Error> {
-    let mut key = None;
+    let Some(mut words) = words(parser, 1)? else { return Ok(Command::Print(help())) };
+    words.pop().map(Command::Accept).ok_or_else(|| "accept: the KEY is missing, the value of Sec-WebSocket-Key".into())
+}
+
+/// `switchboard frame [HEX]...`
+fn frame(parser: &mut lexopt::Parser) -> Result<Command, lexopt::Error> {
+    let words = words(parser, usize::MAX)?;
+    Ok(words.map_or_else(|| Command::Print(help()), |words| Command::Frame(words.join(" "))))
+}
+
+/// The words after a command, at most this many. None if they ask for help.
+fn words(parser: &mut lexopt::Parser, most: usize) -> Result<Option<Vec<String>>, lexopt::Error> {
+    let mut words = Vec::new();
     while let Some(argument) = parser.next()? {
         match argument {
-            Long("help") | Short('h') => return Ok(Command::Print(help())),
-            Value(value) if key.is_none() => key = Some(value.string()?),
+            Long("help") | Short('h') => return Ok(None),
+            Value(word) if words.len() < most => words.push(word.string()?),
             other => return Err(unexpected(other)),
         }
     }
-    key.map(Command::Accept).ok_or_else(|| "accept: the KEY is missing, the value of Sec-WebSocket-Key".into())
+    Ok(Some(words))
 }
 
 fn unexpected(argument: lexopt::Arg<'_>) -> lexopt::Error {

@@ -1,9 +1,11 @@
 //! The program: reads the command line, binds, prints the URL, and serves until Ctrl-C.
 
+mod by_hand;
 mod cli;
 mod listen;
 mod logger;
 
+use by_hand::{explain_frames, explain_key};
 use cli::{Arguments, Command};
 use listen::{listen, urls};
 use log::{Level, log, warn};
@@ -11,8 +13,7 @@ use logger::{Logger, complain};
 use std::io::{self, ErrorKind, Write};
 use std::net::SocketAddr;
 use std::process::ExitCode;
-use switchboard::escape::{count, hex};
-use switchboard::handshake::{Computation, GUID, KEY_RULE, decode_key};
+use switchboard::escape::count;
 use switchboard::limits::{
     FEW_CONNECTIONS, Limits, MOST_CONNECTIONS, OPEN_FILES_PER_THREAD, OTHER_OPEN_FILES, STOP_DEADLINE,
 };
@@ -21,39 +22,26 @@ use tokio::time::Instant;
 
 fn main() -> ExitCode {
     let done = match cli::command(lexopt::Parser::from_env(), MOST_CONNECTIONS) {
-        Ok(Command::Serve(arguments)) => run(arguments).map_err(|error| error.to_string()),
-        Ok(Command::Print(text)) => print(&text).map_err(|error| error.to_string()),
-        Ok(Command::Accept(key)) => explain_key(&key).and_then(|text| print(&text).map_err(|error| error.to_string())),
+        Ok(Command::Serve(arguments)) => run(arguments).map(|()| ExitCode::SUCCESS).map_err(|error| error.to_string()),
+        Ok(Command::Print(text)) => answer(Ok((text, true))),
+        Ok(Command::Accept(key)) => answer(explain_key(&key).map(|text| (text, true))),
+        Ok(Command::Frame(text)) => answer(explain_frames(text)),
         Err(error) => return complain(&error, 2),
     };
-    done.map_or_else(|error| complain(&error, 1), |()| ExitCode::SUCCESS)
+    done.unwrap_or_else(|error| complain(&error, 1))
+}
+
+/// Prints a text. The exit status says whether what it is about is accepted.
+fn answer(answer: Result<(String, bool), String>) -> Result<ExitCode, String> {
+    let (text, accepted) = answer?;
+    print(&text).map_err(|error| error.to_string())?;
+    Ok(ExitCode::from(u8::from(!accepted)))
 }
 
 fn print(text: &str) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
     stdout.write_all(text.as_bytes())?;
     stdout.flush()
-}
-
-/// The computation of `Sec-WebSocket-Accept` (RFC 6455 4.2.2, item 5.4), or what is wrong with the key.
-fn explain_key(key: &str) -> Result<String, String> {
-    let nonce = decode_key(key.as_bytes()).map_err(|fault| {
-        let (section, rule) = KEY_RULE;
-        format!("{fault} ({section}: {rule})")
-    })?;
-    let Computation { key, joined, digest, value } = Computation::of(key);
-    Ok(format!(
-        "key          {key}\n\
-         decoded      {}  ({} bytes)\n\
-         GUID         {GUID}\n\
-         joined       {joined}\n\
-         SHA-1        {}\n\
-         base64       {value}\n\n\
-         Sec-WebSocket-Accept: {value}\n",
-        hex(&nonce),
-        nonce.len(),
-        hex(&digest),
-    ))
 }
 
 /// Raises the limit on open files as far as possible. Returns it, if it is known.
@@ -132,7 +120,7 @@ async fn listen_and_serve(arguments: Arguments, mut stop: Signals, stopped: &mut
 
 /// What to log if other machines can connect.
 fn notices(addresses: &[SocketAddr], is_open: bool, hides_lifecycle: bool) -> Vec<(Level, &'static str)> {
-    let off = "GET /lifecycle is off, because other machines can connect; --lifecycle on turns it on";
+    let off = "GET /lifecycle and /members are off, because other machines can connect; --lifecycle on turns them on";
     let unknown = "no address for other machines was found; `ip address`, `ifconfig` or `ipconfig` lists all addresses";
     let is_unknown = is_open && addresses.iter().all(|address| address.ip().is_loopback());
     let all = [(hides_lifecycle, (Level::Info, off)), (is_unknown, (Level::Warn, unknown))];

@@ -10,9 +10,12 @@
 //! 4. [`audience`]: the thread, and the queue of each viewer
 //! 5. [`events`]: a viewer of `GET /lifecycle`; [`explain`]: the terminal
 //!
+//! [`decode`] is for `switchboard frame`: it has neither a server nor a viewer.
+//!
 //! [`members`] is apart: the list of the room's members, for the page.
 
 pub mod audience;
+pub mod decode;
 pub mod dissector;
 pub mod events;
 pub mod explain;

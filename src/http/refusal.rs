@@ -95,9 +95,10 @@ impl Refusal {
              fault: {fault}\n\
              rule:  {rule}\n\
              sent:  {sent}\n\
-             works: websocat -E {ws}://{host}/ws/1\n\
+             works: websocat -E {ws}://{host}{path}\n\
              or:    curl -iN -H 'Connection: Upgrade' -H 'Upgrade: websocket' -H 'Sec-WebSocket-Version: 13' \
-             -H 'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==' {http}://{host}/ws/1\n",
+             -H 'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==' {http}://{host}{path}\n",
+            path = if head.uri.path() == "/echo" { "/echo" } else { "/ws/1" },
             status = self.status,
             fault = self.fault,
             rule = self.rule,
@@ -173,6 +174,16 @@ mod tests {
         }
         for host in ["x; rm -rf ~", "$(reboot)", "a&b", "", &"x".repeat(QUOTE_LENGTH + 1)] {
             assert!(!is_harmless(host), "{host}");
+        }
+    }
+
+    #[test]
+    fn the_command_is_for_the_echo_if_that_was_asked_for() {
+        for (path, works) in [("/echo", "/echo"), ("/echo/", "/ws/1"), ("/ws/2", "/ws/1")] {
+            let head = Request::builder().uri(path).body(()).expect("a request").into_parts().0;
+            let text = unavailable("full").text(&head, LOCAL);
+            assert!(text.contains(&format!("\nworks: websocat -E ws://127.0.0.1:81{works}\n")), "{text}");
+            assert!(text.ends_with(&format!(" http://127.0.0.1:81{works}\n")), "{text}");
         }
     }
 

@@ -93,7 +93,7 @@ impl Audience {
         let mut seat = Seat { viewer, missed: 0 };
         for client in present {
             self.steps += 1;
-            seat.show(&Arc::new(step(self.steps, client, true, Instant::now(), Event::joined(present.len()))));
+            seat.show(&Arc::new(step(self.steps, client, true, Instant::now(), Event::present(present.len()))));
         }
         self.seats.push(seat);
     }

@@ -167,7 +167,7 @@ impl Terminal {
     }
 
     /// The header's fields, in bits or hex (RFC 6455 5.2), then the payload.
-    fn frame(&self, frame: &FrameView) -> Vec<String> {
+    pub fn frame(&self, frame: &FrameView) -> Vec<String> {
         let bits = |byte: u8, from: u8, count: u8| {
             (0..count).map(|bit| if byte >> (7 - from - bit) & 1 == 1 { '1' } else { '0' }).collect::<String>()
         };

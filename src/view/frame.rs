@@ -59,7 +59,7 @@ impl FrameView {
     }
 
     /// The bits that the payload length takes in this header: 7, 16 or 64.
-    fn length_form(&self) -> u8 {
+    pub fn length_form(&self) -> u8 {
         match self.header[1] & 0x7f {
             126 => 16,
             127 => 64,
@@ -143,6 +143,11 @@ impl FrameCollector {
         self.payload.extend_from_slice(&payload[..shown]);
         self.payload_seen += payload.len() as u64;
         (payload.len() as u64 == left).then(|| (std::mem::take(self).view(), rest))
+    }
+
+    /// The frame that has begun, with the payload so far. None if its header is not complete.
+    pub fn begun(self) -> Option<FrameView> {
+        self.header.is_whole().then(|| self.view())
     }
 
     fn view(self) -> FrameView {

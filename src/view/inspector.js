@@ -25,8 +25,9 @@ const PANEL = `
 <aside class="panel" id="panel" aria-label="The lifecycle" tabindex="0" hidden>
   <div class="tools" id="tools">
     <label for="scope">Watching</label>
-    <select id="scope"><option value="mine">this page’s connection</option><option value="all">all connections</option></select>
+    <select id="scope"><option value="mine">this page’s ID</option><option value="all">all connections</option></select>
     <span id="missed" class="soft"></span>
+    <button type="button" id="diagram" title="Copy what this connection did, as a Mermaid sequence diagram">Copy as diagram</button>
     <button type="button" id="reconnect">Reconnect and watch</button>
   </div>
   <section id="off" hidden><div class="card"><h3>This server sends no event stream</h3><p>It may have too many viewers, or the
@@ -57,7 +58,8 @@ const PANEL = `
       sender included. A message travels in a frame: a short header that describes it, then the text.</p>
     <div class="card live"><h3 id="room-title">The room</h3><div id="room"></div></div>
     <div class="card" id="frame-card" hidden>
-      <div class="row"><h3 id="frame-title"></h3><button type="button" id="follow" hidden>Follow the newest</button></div>
+      <div class="row"><h3 id="frame-title"></h3><button type="button" id="follow" hidden>Follow the newest</button>
+        <button type="button" id="command-of-frame" title="Copy as switchboard frame …, which decodes it in a terminal">Copy as command</button></div>
       <p id="purpose" class="small"></p>
       <div id="frame"></div>
       <p class="soft small">Point at a field, or move to it with the Tab key.</p>
@@ -93,7 +95,7 @@ const lamps = LABELS.map((label, index) => {
   const status = el("span", { className: "unseen" });
   const button = el("button", { type: "button", ariaExpanded: "false" }, number, el("span", {}, label), status);
   button.setAttribute("aria-controls", `phase-${index}`);
-  button.onclick = () => openPanel(shownPhase === index ? -1 : index);
+  button.onclick = () => openPanel(index);
   const item = el("li", {}, button);
   $("phases").append(item);
   return { item, number, status, button };
@@ -164,17 +166,19 @@ const SLOW_TIME = 2_000; // ms in which a speaker that had to wait is shown as s
 let stream = null;
 let streamOpened; // a promise
 let off = false; // this server sends no event stream
-let connections = new Map(); // by number, the most recently active last
+const connections = new Map(); // by number, the most recently active last
 let connectionCount = 0; // so far: numbers begin again with the next server
 const lastEnded = { mine: null, all: null }; // the connections whose end phase 4 shows, until the next one
-let frames = []; // the newest last
+const frames = { mine: [], all: [] }; // the newest last
 let members = 0; // in the room, as counted by the server
 let moves = []; // dots to be moved between the room and its members
 let drawing = 0; // a timer
 let frameCount = 0;
 
+/** What was seen before stays, except who is in the room: the stream begins with the members. */
 function watch() {
-  forget();
+  for (const connection of connections.values()) connection.member = false;
+  members = 0;
   stream = new EventSource("/lifecycle");
   streamOpened = new Promise((resolve) => (stream.onopen = resolve));
   streamOpened.then(() => setOff(false));
@@ -186,7 +190,6 @@ function watch() {
 function unwatch() {
   stream?.close();
   stream = null;
-  forget(); // it would soon be out of date
 }
 
 /** While the panel is open, a connection waits briefly for the stream, so that the stream contains its handshake. */
@@ -223,29 +226,31 @@ function unescape(text = "") {
 }
 
 function takeStep(phase, step) {
+  if (step.step === "accepted") connections.delete(step.connection); // numbers begin again with a new server
   const connection = connectionOf(step);
   const name = step.step;
   if (!(phase === 2 && name.startsWith("frame"))) connection.changes += 1;
   if (name === "check") connection.checks.push(step);
   else if (phase === 3 || name === "joined") connection.acts.push(step);
   else connection[name] = step;
-  if (name === "request") Object.assign(connection, { checks: [], acts: [], opening: /upgrade: *websocket/i.test(step.bytes) });
+  if (name === "request") Object.assign(connection, { checks: [], acts: [], arrows: [], gone: false, opening: /upgrade: *websocket/i.test(step.bytes) });
   if (name === "left") connection.gone = true;
   if (name === "waited") connection.slowUntil = performance.now() + SLOW_TIME;
   if (phase === 2) connection.opening = true;
-  // A member whose step `joined` was left out is recognised by what it does.
   if (phase === 3 && connection.opening) lastEnded.all = connection;
   if (phase === 3 && isMine(connection)) lastEnded.mine = connection;
-  connection.member = !connection.gone && (connection.member || name === "joined" || name === "broadcast" || (phase === 2 && connection.client !== null));
-  if (name === "joined" || name === "left" || name === "broadcast") members = Number(step.members);
+  // A member whose step `joined` was left out is recognised by what it does.
+  connection.member = !connection.gone && (connection.member || name === "joined" || name === "present" || name === "broadcast" || (phase === 2 && connection.client !== null));
+  if (step.members) members = Number(step.members);
   if (name === "frame-in" || name === "frame-out") takeFrame(connection, step);
+  if (connection.arrows.length < MOST_ARROWS) connection.arrows.push(...arrowOf(step));
   if (isWatched(connection)) blip(phase);
   drawing ||= setTimeout(drawPhase, DRAW_PAUSE);
 }
 
 function connectionOf({ connection: number, client }) {
   const connection = connections.get(number)
-    ?? { number, serial: ++connectionCount, client: null, member: false, opening: false, checks: [], acts: [], changes: 0 };
+    ?? { number, serial: ++connectionCount, client: null, member: false, opening: false, checks: [], acts: [], arrows: [], changes: 0 };
   connection.client = client ?? connection.client;
   connections.delete(number); // re-inserted last
   connections.set(number, connection);
@@ -258,18 +263,12 @@ function connectionOf({ connection: number, client }) {
 
 function takeFrame(connection, step) {
   const incoming = step.step === "frame-in";
-  frames.push({ ...step, incoming, connection, number: ++frameCount });
-  if (frames.length > MOST_FRAMES) frames.shift();
+  const frame = { ...step, incoming, connection, number: ++frameCount };
+  for (const list of isMine(connection) ? [frames.mine, frames.all] : [frames.all]) {
+    list.push(frame);
+    if (list.length > MOST_FRAMES) list.shift();
+  }
   moves.push({ incoming, connection: connection.number, control: Number(step.opcode) >= 8 });
-}
-
-function forget() {
-  connections = new Map();
-  frames = [];
-  moves = [];
-  members = 0;
-  openFrame(null);
-  drawPhase();
 }
 
 const isMine = (connection) => connection.client === chat.clientId; // or of another client with the same id
@@ -278,7 +277,7 @@ const hasNamesake = () => [...connections.values()].filter((one) => one.member &
 
 /** A short name: the id after its #. */
 function nameOf(connection) {
-  if (isMine(connection)) return hasNamesake() ? "your ID" : "you";
+  if (isMine(connection) && chat.phase === "loop") return hasNamesake() ? "your ID" : "you";
   return connection.client ? chat.nameOf(connection.client).slice("Client ".length) : "?";
 }
 
@@ -301,7 +300,10 @@ function drawPhase() {
   const watched = [...connections.values()].filter((one) => isWatched(one) && (shownPhase === 2 || one.request)).at(-1);
   const connection = shownPhase === 3 ? lastEnded[scope] : watched;
   [drawRequest, drawUpgrade, drawLoop, drawEnding][shownPhase](connection, connection ? `${connection.serial}:${connection.changes}` : `none ${off}`);
+  shownConnection = connection;
+  $("diagram").hidden = !connection?.arrows.length;
   if (shownPhase !== 2) moves = [];
+  showSought();
 }
 
 const card = (...children) => el("div", { className: "card offer" }, ...children);
@@ -338,20 +340,20 @@ const RESPONSE_NOTES = {
 };
 
 /** An HTTP head line by line, as on the wire. The lines of the handshake are marked and explained. */
-function httpHead(bytes, notes, title) {
+function httpHead(bytes, notes, title, part) {
   const lines = unescape(bytes).split("\r\n").slice(0, -2);
   const rows = lines.map((line) => {
     const [, name, value] = /^([^: ]*)(.*)$/.exec(line);
     const note = notes[name.toLowerCase()];
     const text = note ? [el("mark", {}, name), value] : [line];
-    return el("div", { className: note ? "line marked" : "line" }, el("code", {}, ...text), el("span", { className: "note" }, note ?? ""));
+    return el("div", { className: note ? "line marked" : "line", id: anchorOf(part, name) }, el("code", {}, ...text), el("span", { className: "note" }, note ?? ""));
   });
   return el("div", { className: "card" }, el("h3", {}, title), unfold(el("div", {}, ...rows)));
 }
 
 function drawRequest(connection, key) {
   drawOnce("request", key, () => (connection?.request
-    ? [httpHead(connection.request.bytes, REQUEST_NOTES, "The request, without secrets"), nextButton(1, "Next: the upgrade")]
+    ? [httpHead(connection.request.bytes, REQUEST_NOTES, "The request, without secrets", "request"), nextButton(1, "Next: the upgrade")]
     : offer("This page sent its request before you looked.")));
 }
 
@@ -360,11 +362,11 @@ function drawUpgrade(connection, key) {
   drawOnce("checks", key, () => (known && connection.checks.length ? checks(connection.checks) : offer("This page’s handshake was over before you looked.")));
   drawOnce("derivation", key, () => known && connection.accept && derivation(connection));
   const answer = known && (connection.switching ?? connection.response);
-  drawOnce("response", key, () => answer && [httpHead(answer.bytes, RESPONSE_NOTES, "The response"), nextButton(2, "Next: the event loop")]);
+  drawOnce("response", key, () => answer && [httpHead(answer.bytes, RESPONSE_NOTES, "The response", "response"), nextButton(2, "Next: the event loop")]);
 }
 
 function checks(list) {
-  const items = list.map(({ rule, sent, result }) => el("li", { className: result, title: unescape(sent) },
+  const items = list.map(({ rule, sent, result }) => el("li", { className: result, title: unescape(sent), id: anchorOf("upgrade", rule) },
     el("span", { className: "tick" }, result === "passed" ? "✓ " : "✗ "), rule, el("span", { className: "unseen" }, ` ${result}`), " ", el("code", { className: "soft cut" }, unescape(sent))));
   return el("div", { className: "card" }, el("h3", {}, "The server’s checks"), unfold(el("ul", { className: "checks" }, ...items)));
 }
@@ -373,7 +375,7 @@ const GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
 function derivation({ key, digest, accept }) {
   const item = (name, id, value, note) =>
-    el("li", {}, el("b", {}, name), el("code", { id }, value), el("span", { className: "note" }, note));
+    el("li", { id: `upgrade-${id}` }, el("b", {}, name), el("code", { id }, value), el("span", { className: "note" }, note));
   const list = el("ol", { className: "derive" },
     item("key", "key", key?.key ?? "", `From the request. It is base64 for these 16 bytes: ${spaced(key?.bytes ?? "")}`),
     item("+ GUID", "guid", GUID, "The fixed text of RFC 6455, appended to the key."),
@@ -401,7 +403,7 @@ function drawEnding(connection, key) {
   $("ending-title").textContent = `How ${whose} ended, as the server saw it`;
   drawOnce("ending", key, () => {
     const items = connection.acts.filter(({ step }) => step !== "joined").map((act) =>
-      el("li", {}, el("span", { className: "when" }, act.ms ? `${(act.ms / 1000).toFixed(3)} s` : ""), el("div", {}, ...ending(act))));
+      el("li", { id: anchorOf("termination", act.step) }, el("span", { className: "when" }, act.ms ? `${(act.ms / 1000).toFixed(3)} s` : ""), el("div", {}, ...ending(act))));
     return unfold(el("ol", { className: "acts" }, ...items));
   });
 }
@@ -452,7 +454,7 @@ function drawRoom() {
   const slow = known.filter((one) => one.slowUntil > performance.now()).map(nameOf);
   $("room-title").textContent = (total ? `The room: ${total === 1 ? "1 member" : `${total} members`}` : "The room")
     + (slow.length ? `. Read slowly, because others are behind: ${slow.join(", ")}` : "");
-  drawOnce("room", [width, total, ...shown.map((one) => one.serial + nameOf(one))].join(), () => {
+  drawOnce("room", [chat.phase, width, total, ...shown.map((one) => one.serial + nameOf(one))].join(), () => {
     const count = shown.length + (rest ? 1 : 0);
     const at = (index) => (width * (index + 0.5)) / count;
     const board = svg("svg", { role: "img", "aria-label": `In the room: ${shown.map(nameOf).join(", ")}${rest ? ` and ${rest} more` : ""}` });
@@ -460,7 +462,7 @@ function drawRoom() {
     if (rest) rings.push(ring(at(shown.length), width / 2, `${rest} more`, "", { "data-number": "rest" }));
     const room = [svg("rect", { class: "room-box", x: width / 2 - 60, y: ROOM.y - ROOM.height / 2, width: 120, height: ROOM.height, rx: 10 }),
       svg("text", { class: "room-name", x: width / 2, y: ROOM.y + 5 }, "the room")];
-    if (!total) room.push(svg("text", { x: width / 2, y: MEMBER_Y - 20 }, "Send a message to see it reach every member."));
+    if (!total) room.push(svg("text", { x: width / 2, y: MEMBER_Y - 20 }, chat.phase === "loop" ? "Send a message to see it reach every member." : "Not connected"));
     board.append(...rings, svg("g", { class: "dots" }), ...room);
     return board;
   });
@@ -509,7 +511,7 @@ let pinned = false; // the user chose it, so newer frames do not replace it
 
 function drawFrames() {
   const list = $("frames");
-  const wanted = frames.filter((frame) => isWatched(frame.connection));
+  const wanted = frames[scope];
   const present = new Set(wanted.map((frame) => String(frame.number)));
   for (const item of [...list.children]) if (!present.has(item.dataset.number)) item.remove();
   const newest = Number(list.firstChild?.dataset.number ?? 0);
@@ -626,7 +628,7 @@ function cell({ name, kind, meaning, index, all, bits, at }) {
   const label = el("span", { className: bits.length < 3 ? "label up" : "label" }, kind === "payload" ? `byte ${at / 8 + 1}` : first ? name : "⋯");
   part.append(label, ...[...bits].map((bit) => el("span", { className: "bit" }, bit)));
   if (bits.length % 8 === 0) part.append(el("span", { className: "hex" }, bits.match(/.{8}/g).map((byte) => hexOf(parseInt(byte, 2))).join(" ")));
-  if (first) Object.assign(part, { tabIndex: 0, role: "img", ariaLabel: `${name}: ${all.length > 64 ? "" : `${all}, `}${meaning}` });
+  if (first) Object.assign(part, { tabIndex: 0, id: anchorOf("frame", name.replace("masked ", "")), role: "img", ariaLabel: `${name}: ${all.length > 64 ? "" : `${all}, `}${meaning}` });
   else part.ariaHidden = "true";
   return part;
 }
@@ -635,7 +637,8 @@ function markField(grid, fields, index) {
   if (index === undefined) return;
   for (const part of grid.querySelectorAll(".field")) part.classList.toggle("on", part.dataset.index === index);
   const [name, , bits, meaning] = fields[index];
-  $("explain").replaceChildren(el("b", {}, name), ` (${bits.length === 1 ? "1 bit" : `${bits.length} bits`}). ${meaning}`);
+  const anchor = `#${anchorOf("frame", name.replace("masked ", ""))}`;
+  $("explain").replaceChildren(el("a", { href: anchor, title: "A link to this field" }, name), ` (${bits.length === 1 ? "1 bit" : `${bits.length} bits`}). ${meaning}`);
 }
 
 /** A column for each byte: as on the wire, the key byte, the clear byte, and the character. */
@@ -653,6 +656,67 @@ function maskTable(frame) {
 
 const letter = (byte) => (byte > 32 && byte < 127 ? String.fromCharCode(byte) : byte === 32 ? "␣" : "·");
 
+/* ============================================ Links, commands, diagrams ======================================== */
+
+const PARTS = { http: 0, request: 0, upgrade: 1, response: 1, loop: 2, frame: 2, termination: 3 }; // how an anchor begins
+const MOST_ARROWS = 200; // in a diagram
+
+/** The anchor of a field or a step, such as frame-masking-key. Other pages may link to it, so it must not change. */
+const anchorOf = (part, name) => `${part}-${name.toLowerCase().replace(/[^a-z0-9]+/g, "-")}`;
+
+let sought = ""; // the anchor in the page's address, until it is shown
+let shownConnection; // the one that the phase shows
+
+/** Opens the phase of the anchor in the page's address. Returns whether there is one. */
+function followAnchor() {
+  const phase = PARTS[location.hash.slice(1).split("-")[0]];
+  if (phase === undefined) return false;
+  sought = location.hash.slice(1);
+  openPanel(phase);
+  return true;
+}
+
+/** Shows what the anchor names, as soon as it is there: a frame's fields come with the first frame. */
+function showSought() {
+  const target = sought && document.getElementById(sought);
+  if (!target) return;
+  sought = "";
+  target.scrollIntoView({ block: "center" });
+  target.classList.add("sought");
+  target.focus();
+}
+
+async function copy(button, text) {
+  const label = button.textContent;
+  const copied = await navigator.clipboard?.writeText(text).then(() => true, () => false);
+  button.textContent = copied ? "Copied" : "Not copied";
+  setTimeout(() => (button.textContent = label), 2000);
+}
+
+const commandOf = (frame) => `switchboard frame ${[frame.header, frame.masked ?? frame.payload].filter(Boolean).join(" ")}`;
+
+/** The lines of a diagram for one step: none, or one. */
+function arrowOf({ step, bytes, name, length, text, by }) {
+  const firstLine = () => unescape(bytes).split("\r\n", 1)[0];
+  const frame = () => [`${name}, ${chat.count(length, "byte")}`, unescape(text)].filter(Boolean).join(": ");
+  const words = {
+    request: () => ["C->>S", firstLine()], switching: () => ["S->>C", firstLine()], response: () => ["S->>C", firstLine()],
+    "frame-in": () => ["C->>S", frame()], "frame-out": () => ["S->>C", frame()],
+    joined: () => ["Note over S", "the member joins the room"], left: () => ["Note over S", "the member leaves the room"],
+    "tcp-closed": () => ["Note over C,S", `TCP is closed first by the ${by}`],
+  }[step]?.();
+  return words ? [`    ${words[0]}: ${mermaid(words[1])}`] : [];
+}
+
+/** Escapes what Mermaid would not take for text. */
+const mermaid = (text) => text.replace(/[;#<>"\p{Cc}]/gu, (character) => `#${character.codePointAt(0)};`);
+
+function diagramOf({ client, arrows }) {
+  const head = ["sequenceDiagram", `    participant C as ${client ? mermaid(chat.nameOf(client)) : "client"}`, "    participant S as server"];
+  const more = arrows.length < MOST_ARROWS ? [] : ["    Note over C,S: and more"];
+  return [...head, ...arrows, ...more].join("\n");
+}
+
 /* =================================================== Start ==================================================== */
 
 addEventListener("phase", () => {
@@ -668,4 +732,12 @@ $("scope").onchange = () => {
   drawPhase();
 };
 lightUp();
-openPanel(2);
+$("diagram").onclick = ({ target }) => copy(target, diagramOf(shownConnection));
+$("command-of-frame").onclick = ({ target }) => copy(target, commandOf(openedFrame));
+addEventListener("hashchange", followAnchor);
+// A hidden page does not watch: a browser opens six connections to a server, for all its tabs together.
+document.addEventListener("visibilitychange", () => {
+  if (document.hidden) unwatch();
+  else if (shownPhase >= 0) watch();
+});
+if (!followAnchor()) openPanel(2);

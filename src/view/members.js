@@ -7,17 +7,47 @@ const { chat } = globalThis;
 const MOST_NAMES = 8;
 
 const here = document.getElementById("here");
-let stream = null;
+const lists = new BroadcastChannel("members"); // to and from the other pages of this browser
+let last = ""; // the last list, if this page has the stream
+let stop = new AbortController();
 let present = null; // the members: their ids, by the numbers of their connections. null: not known, or too many
 
-/** Watches while the page is in the room and visible: a browser opens six connections to a server, for all its tabs together. */
+const isWatching = () => chat.phase === "loop" && !document.hidden;
+
+/**
+ * Watches while the page is in the room and visible. A browser opens six connections to a server for all its pages together, so the
+ * page that has the lock has the stream, and passes the lists on.
+ */
 function watch() {
-  stream?.close();
+  stop.abort();
+  stop = new AbortController();
   here.hidden = true;
-  if (chat.phase !== "loop" || document.hidden) return;
-  stream = new EventSource("/members");
-  stream.onmessage = ({ data }) => show(data);
+  if (!isWatching()) return;
+  lists.postMessage(""); // asks for the last list
+  const { signal } = stop;
+  const locks = navigator.locks ?? { request: (name, options, hold) => hold() }; // plain HTTP has none, except on localhost
+  locks.request("members", { signal }, () => hold(signal)).catch(() => {}); // aborted
 }
+
+/** Opens the stream until the signal. */
+function hold(signal) {
+  const stream = new EventSource("/members");
+  stream.onmessage = ({ data }) => {
+    last = data;
+    show(data);
+    lists.postMessage(data);
+  };
+  return new Promise((resolve) => signal.addEventListener("abort", () => {
+    stream.close();
+    last = "";
+    resolve();
+  }));
+}
+
+lists.onmessage = ({ data }) => {
+  if (data && isWatching()) show(data);
+  else if (!data && last) lists.postMessage(last);
+};
 
 /** Shows the members. Those who are new or missing since the last list have come or gone. */
 function show(data) {

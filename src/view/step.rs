@@ -218,6 +218,13 @@ impl Event {
         Self::new("joined", Phase::Loop, "RFC 6455 4.2.2: OPEN", sentence, fields)
     }
 
+    /// The connection had its place in the room before the viewer came.
+    pub fn present(members: usize) -> Self {
+        let sentence = format!("in the list already, {members} there now");
+        let fields = vec![("members", members.to_string())];
+        Self::new("present", Phase::Loop, "RFC 6455 4.2.2: OPEN", sentence, fields)
+    }
+
     /// A frame was read.
     pub fn frame_in(frame: FrameView) -> Self {
         Self::new("frame-in", Phase::Loop, "RFC 6455 5.2, 5.3", format!("frame in: {frame}"), frame.fields())

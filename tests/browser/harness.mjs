@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { chromium } from "playwright-core";
 import WebSocket from "ws";
 
-const BINARY = process.env.SWITCHBOARD ?? new URL("../../target/release/switchboard", import.meta.url).pathname;
+export const BINARY = process.env.SWITCHBOARD ?? new URL("../../target/release/switchboard", import.meta.url).pathname;
 const CHROMIUM = process.env.CHROMIUM ?? "/usr/bin/chromium";
 const CHROMIUM_OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync"];
 const DEADLINE = 10_000; // ms

@@ -1,11 +1,12 @@
 // The page in a real browser, against the release binary. Run by run.sh.
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
+import { spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { connect } from "node:net";
 import { after, afterEach, before, beforeEach, test } from "node:test";
 import { AxeBuilder } from "@axe-core/playwright";
-import { hears, isIn, joinRoom, lookInside, openPhase, say, startBrowser, startServer } from "./harness.mjs";
+import { BINARY, hears, isIn, joinRoom, lookInside, openPhase, say, startBrowser, startServer } from "./harness.mjs";
 
 const GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 const FLOOD = 10_000;
@@ -91,13 +92,13 @@ test("the id of the address is kept in the tab, and a bad one is explained", asy
 test("another client with the page's id is not the page", async () => {
   const page = await open({ path: "/?id=7" });
   const namesake = await joinRoom(server, 7);
-  await shows(page, "here", /^In the room: you, Client #7, not you$/);
+  await shows(page, "here", /^In the room: you, another Client #7$/);
   await say(page, "it is me");
   await hears(page, "it is me");
   namesake.say("it is not");
   await hears(page, "it is not");
   assert.equal(await page.locator(".message.own").count(), 1);
-  assert.match(await page.locator(".message").last().textContent(), /^Client #7, not you /);
+  assert.match(await page.locator(".message").last().textContent(), /^another Client #7 /);
   namesake.leave();
 });
 
@@ -116,6 +117,16 @@ test("the page shows who is in the room, and who comes and goes", async () => {
   await shows(page, "rows", /Client #…\d{5} joined, Client #…\d{5} left$/);
   for (const other of others) other.leave();
   await shows(page, "here", /^In the room: you$/);
+});
+
+test("all pages of a browser together have one stream of the members", async () => {
+  const pages = [];
+  for (let number = 0; number < 8; number += 1) pages.push(await open({ path: `/?id=${number}` })); // a browser opens six connections
+  await shows(pages[0], "here", /^In the room: you(, Client #\d){7}$/);
+  await shows(pages[7], "here", /^In the room: you(, Client #\d){7}$/);
+  await pages[0].close(); // it had the stream
+  await shows(pages[7], "here", /^In the room: you(, Client #\d){6}$/);
+  await shows(pages[7], "rows", /Client #0 left$/);
 });
 
 test("Enter sends, Shift+Enter inserts a line break, Enter in an input method does neither", async () => {
@@ -261,9 +272,19 @@ test("a message that is too big returns to the box", async () => {
   await say(page, big);
   await page.waitForFunction((length) => document.getElementById("text").value.length === length, big.length);
   await isIn(page, "open"); // reconnected, and not sent again
+  await page.waitForSelector("#undelivered:not([hidden])");
   assert.equal(await page.locator(".message").count(), 0);
   assert.match(await page.textContent("#undelivered"), /^Refused: 1 message\. The server closed the connection \(1009\): message too big;.* Shorten it/);
   await page.getByRole("button", { name: "Dismiss" }).click();
+  assert.equal(await page.isVisible("#undelivered"), false);
+  await page.press("#text", "Enter");
+  await shows(page, "undelivered", /^Refused/);
+  await page.waitForSelector("#undelivered:not([hidden])");
+  await isIn(page, "open");
+  await say(page, " \n ");
+  assert.equal(await page.locator(".message").count(), 0); // blanks alone are not sent
+  await say(page, "short");
+  await hears(page, "short");
   assert.equal(await page.isVisible("#undelivered"), false);
 });
 
@@ -460,6 +481,58 @@ test("a frame is shown with its bits, and any frame in the list can be opened", 
   assert.match(await page.textContent("#payload"), /byte by byte/);
 });
 
+test("anchors lead to fields and steps, and each id is unique", async () => {
+  const page = await open({ path: "/#frame-masking-key" });
+  await page.waitForSelector("#panel");
+  await say(page, "Hi");
+  await page.waitForSelector("#frame-masking-key.sought.on");
+  assert.match(await page.textContent("#explain"), /^masking key \(32 bits\)/);
+  await page.click("#reconnect");
+  await isIn(page, "open");
+  for (const [anchor, text] of [["request-host", /^Host: /i], ["upgrade-sec-websocket-version-is-13", /✓/],
+    ["upgrade-accept", /accept value/], ["response-sec-websocket-accept", /^sec-websocket-accept: /i], ["frame-fin", /FIN/]]) {
+    if (anchor === "frame-fin") await say(page, "Hi");
+    await page.evaluate((hash) => (location.hash = hash), anchor);
+    await page.waitForSelector(`#${anchor}.sought`);
+    assert.match((await page.textContent(`#${anchor}`)).trim(), text);
+    const ids = await page.$$eval("[id]", (all) => all.map(({ id }) => id));
+    assert.deepEqual(ids.filter((id, index) => ids.indexOf(id) !== index), []);
+  }
+  await page.goto(`${server.url}/#nothing-known`);
+  await page.reload();
+  await page.waitForSelector("#phase-2:not([hidden])");
+});
+
+test("a frame is copied as a command, and a connection as a diagram", async () => {
+  await browser.context.grantPermissions(["clipboard-read", "clipboard-write"], { origin: server.url });
+  const page = await open({ path: "/?id=7" });
+  const copied = () => page.evaluate(() => navigator.clipboard.readText());
+  await page.click("#look");
+  await page.click("#reconnect");
+  await isIn(page, "open");
+  await openPhase(page, 3);
+  await say(page, "Hi; #1");
+  await page.waitForFunction(() => /text frame from you/.test(document.getElementById("frame-title").textContent));
+  await page.click("#command-of-frame");
+  await shows(page, "command-of-frame", /Copied/);
+  const [, ...bytes] = (await copied()).replace("switchboard frame ", "frame ").split(" ");
+  const { status, stdout } = spawnSync(BINARY, ["frame", ...bytes], { encoding: "utf8" });
+  assert.equal(status, 0);
+  assert.match(stdout, /^text of 6 bytes: "Hi; #1"/);
+
+  await page.click("#switch");
+  await openPhase(page, 4);
+  await shows(page, "ending", /In total/);
+  await page.click("#diagram");
+  await shows(page, "diagram", /Copied/);
+  assert.deepEqual((await copied()).split("\n"), [
+    "sequenceDiagram", "    participant C as Client #35;7", "    participant S as server",
+    "    C->>S: GET /ws/7 HTTP/1.1", "    S->>C: HTTP/1.1 101 Switching Protocols", "    Note over S: the member joins the room",
+    "    C->>S: text, 6 bytes: Hi#59; #35;1", "    S->>C: text, 22 bytes: Client #35;7 says: Hi#59; #35;1",
+    "    C->>S: close, 2 bytes: 1000", "    Note over S: the member leaves the room", "    S->>C: close, 2 bytes: 1000",
+    "    Note over C,S: TCP is closed first by the server"]);
+});
+
 test("Ping and Pong are explained", async () => {
   await server.stop();
   server = await startServer({ options: ["--ping-interval", "1"] });
@@ -473,6 +546,39 @@ test("Ping and Pong are explained", async () => {
   await say(page, "a text");
   await page.click("#follow");
   await shows(page, "purpose", /^$/);
+});
+
+test("what was seen stays when the panel is closed, and when the page was hidden", async () => {
+  const page = await open();
+  await openPhase(page, 1);
+  await page.click("#reconnect");
+  await isIn(page, "open");
+  await page.waitForSelector("#request .line");
+  await page.locator("#phases li:nth-child(1) button").click(); // the phase that is shown already
+  assert.equal(await page.isVisible("#panel"), true);
+  await page.click("#look");
+  await page.click("#look");
+  await openPhase(page, 1);
+  await page.waitForSelector("#request .line");
+  const hide = (hidden) => page.evaluate((value) => {
+    Object.defineProperty(document, "hidden", { value, configurable: true });
+    document.dispatchEvent(new Event("visibilitychange"));
+  }, hidden);
+  await hide(true);
+  await Promise.all([page.waitForResponse("**/lifecycle"), hide(false)]);
+  await page.waitForSelector("#request .line");
+  await openPhase(page, 3);
+  await shows(page, "room-title", /^The room: 1 member$/);
+});
+
+test("a page's own frames are kept in a large room", async () => {
+  const page = await open();
+  const others = await Promise.all([...Array(120).keys()].map((id) => joinRoom(server, id)));
+  await Promise.all([page.waitForResponse("**/lifecycle"), openPhase(page, 3)]);
+  await say(page, "one of 121 copies");
+  await page.locator("#frames button", { hasText: "you → server" }).waitFor();
+  await page.locator("#frames button", { hasText: "server → you" }).waitFor();
+  for (const other of others) other.leave();
 });
 
 test("a panel opened late shows the frames from then on", async () => {

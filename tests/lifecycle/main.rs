@@ -7,6 +7,7 @@
 mod accept_key;
 mod access;
 mod explain;
+mod frames;
 mod members;
 mod secrets;
 mod slow;

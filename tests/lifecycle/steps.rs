@@ -113,8 +113,8 @@ fn two_members_and_a_late_viewer() {
     let mut viewer = Viewer::open(server.address);
     viewer.expect(
         r#"
-        loop #1 Client #1 joined: joined the list, 2 there now (RFC 6455 4.2.2: OPEN) [members: 2]
-        loop #2 Client #2 joined: joined the list, 2 there now (RFC 6455 4.2.2: OPEN) [members: 2]
+        loop #1 Client #1 present: in the list already, 2 there now (RFC 6455 4.2.2: OPEN) [members: 2]
+        loop #2 Client #2 present: in the list already, 2 there now (RFC 6455 4.2.2: OPEN) [members: 2]
     "#,
     );
     two.send_text("ho");
@@ -146,7 +146,7 @@ fn two_members_and_a_late_viewer() {
     drop(viewer);
     Viewer::open(server.address).expect(
         r#"
-        loop #4 Client #3 joined: joined the list, 1 there now (RFC 6455 4.2.2: OPEN) [members: 1]
+        loop #4 Client #3 present: in the list already, 1 there now (RFC 6455 4.2.2: OPEN) [members: 1]
     "#,
     );
     drop(three);
@@ -177,7 +177,7 @@ fn server_closes_after_a_fault() {
     client.expect_end();
     drop(client);
     viewer.expect(r#"
-        loop #1 Client #5 joined: joined the list, 1 there now (RFC 6455 4.2.2: OPEN) [members: 1]
+        loop #1 Client #5 present: in the list already, 1 there now (RFC 6455 4.2.2: OPEN) [members: 1]
         loop #1 Client #5 frame-in: frame in: binary of 1 byte: "x" (RFC 6455 5.2, 5.3) [header: 82 81 37 fa 21 3d; fin: 1; rsv: 000; opcode: 2; name: binary; mask: 1; length: 1; form: 7; masking-key: 37 fa 21 3d; masked: 4f; payload: 78; text: x]
         termination #1 Client #5 left: left the list, 0 remain (RFC 6455 7.1) [members: 0]
         termination #1 Client #5 close: the server closes: 1003 unsupported data, "this chat takes text only, RFC 6455 7.4.1" (RFC 6455 7.1.3: CLOSING) [by: server; code: 1003; meaning: unsupported data; reason: this chat takes text only, RFC 6455 7.4.1]
@@ -200,7 +200,7 @@ fn viewer_is_closed_last_when_the_server_stops() {
     client.expect_end();
     drop(client);
     viewer.expect(r#"
-        loop #1 Client #6 joined: joined the list, 1 there now (RFC 6455 4.2.2: OPEN) [members: 1]
+        loop #1 Client #6 present: in the list already, 1 there now (RFC 6455 4.2.2: OPEN) [members: 1]
         termination #1 Client #6 left: left the list, 0 remain (RFC 6455 7.1) [members: 0]
         termination #1 Client #6 close: the server closes: 1001 going away, "the server is going away" (RFC 6455 7.1.3: CLOSING) [by: server; code: 1001; meaning: going away; reason: the server is going away]
         loop #1 Client #6 frame-out: frame out: close of 26 bytes: "1001 the server is going away" (RFC 6455 5.2, 5.1) [header: 88 1a; fin: 1; rsv: 000; opcode: 8; name: close; mask: 0; length: 26; form: 7; payload: 03 e9 74 68 65 20 73 65 72 76 65 72 20 69 73 20 67 6f 69 6e 67 20 61 77 61 79; text: 1001 the server is going away]

@@ -122,7 +122,8 @@ fn unspecified_address() {
         assert!(!address.ip().is_unspecified(), "{address}");
         Client::open(*address, "/ws/1");
     }
-    let off = "INFO  GET /lifecycle is off, because other machines can connect; --lifecycle on turns it on";
+    let off =
+        "INFO  GET /lifecycle and /members are off, because other machines can connect; --lifecycle on turns them on";
     assert_eq!(program.log_line("/lifecycle"), off);
     if announced.len() == 1 {
         let line = program.log_line("");

@@ -134,7 +134,7 @@ fn a_new_viewer_is_told_who_is_present() {
     let mut watch = hall.view.watch(Some(9), vec![one, two]).unwrap();
     let (steps, _) = hall.shown(&mut watch);
     let told: Vec<_> = steps.iter().map(|step| (step.id, step.name().unwrap(), step.event.sentence.as_str())).collect();
-    let joined = "joined the list, 2 there now";
+    let joined = "in the list already, 2 there now";
     assert_eq!(told, [(1, "Client #-7", joined), (2, "Client #5", joined)]);
 }
 
