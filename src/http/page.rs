@@ -26,7 +26,7 @@ pub const INSPECTOR_STYLE: &str = include_str!("../view/inspector.css");
 /// styles by their origin (browsers know external styles by no hash), and requests to this server. If a script has changed, a test
 /// prints the hash.
 pub const PAGE_POLICY: &str = "default-src 'none'; \
-    script-src 'sha256-kqimH3seyqNV02ovm1Mnoe3B8a1Z9mxO8QY+uSaVqfQ=' \
+    script-src 'sha256-7J0C6853RieTHud5paxVgWNuDUUI1LpywXbtH4kwc48=' \
         'sha256-NogEGuQ/MlriO9DSvEInFujjSDFwTRguS5n63m83IQo=' \
         'sha256-MMKEvayAESdk9GJqoEbguoLbLv1EnnWS+cQ/kVxj/OI='; \
     style-src 'self'; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";

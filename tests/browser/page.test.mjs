@@ -368,6 +368,31 @@ test("the page keeps up with a flood of 10,000 messages, and shows the last 500"
   client.leave();
 });
 
+test("many messages of one sender scroll in their list, and not with the page", async () => {
+  const page = await open();
+  const client = await joinRoom(server, 9);
+  for (let i = 1; i <= 100; i++) client.say(`message ${i}`);
+  await hears(page, "message 100");
+  assert.equal(await page.evaluate(() => document.documentElement.scrollHeight), 800);
+  client.leave();
+});
+
+test("the list still follows the newest message when a notice makes it smaller", async () => {
+  const page = await open();
+  const client = await joinRoom(server, 9);
+  for (let i = 1; i <= 50; i++) client.say(`message ${i}`);
+  await hears(page, "message 50");
+  await page.evaluate(() => { // a notice in the same frame as a message, before the scroll event
+    receive("Client #9 says: last");
+    requestAnimationFrame(() => show("waiting", "Reconnecting", "A notice ".repeat(30)));
+  });
+  await hears(page, "last");
+  await page.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done, 50)))));
+  assert.equal(await page.evaluate(() => following), true);
+  assert.ok(await page.$eval("#log", (log) => log.scrollHeight - log.scrollTop - log.clientHeight) < 2);
+  client.leave();
+});
+
 test("the inspector is not requested until somebody looks inside, then runs under the policy", async () => {
   const page = await browser.context.newPage();
   const requested = [];
@@ -698,6 +723,15 @@ for (const [width, height] of [[320, 640], [340, 700], [360, 740], [375, 667], [
       const [inner, panel] = await page.$eval("#panel", ({ scrollWidth, clientWidth }) => [scrollWidth, clientWidth]);
       assert.equal(inner, panel, `phase ${phase}`);
     }
+    await page.click("#look");
+    assert.equal(await scrollWidth(), width, "the panel is closed");
+    await openPhase(page, 4);
+    assert.equal(await page.evaluate(() => document.documentElement.scrollHeight), height, "phase 4");
+    await page.click("#switch");
+    await isIn(page, "closed");
+    assert.equal(await page.evaluate(() => document.documentElement.scrollHeight), height, "phase 4, closed");
+    await page.click("#switch");
+    await isIn(page, "open");
     await openPhase(page, 3);
     const bottom = (selector) => page.$eval(selector, (element) => element.getBoundingClientRect().bottom);
     assert.ok(await bottom("#room") <= await bottom("#panel"), "the room is in sight");
