@@ -33,11 +33,27 @@ pub struct Failure {
     pub came: String,
     /// Empty means: the stage's own.
     pub hint: &'static str,
+    pub cause: Cause,
+}
+
+/// How a stage noticed that something went wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// The wrong thing came.
+    Wrong,
+    /// Nothing came, or not all of it, before the deadline.
+    Silence,
+    /// The connection ended first.
+    Ended,
 }
 
 impl Failure {
     pub fn new(expected: impl Into<String>, came: impl Into<String>) -> Self {
-        Self { expected: expected.into(), came: came.into(), hint: "" }
+        Self { expected: expected.into(), came: came.into(), hint: "", cause: Cause::Wrong }
+    }
+
+    pub fn cause(self, cause: Cause) -> Self {
+        Self { cause, ..self }
     }
 
     pub fn hint(self, hint: &'static str) -> Self {
@@ -98,6 +114,11 @@ impl Checker {
         let group = started.group();
         self.started = Some(started);
         Ok(Some(group))
+    }
+
+    /// Begins the next of several cases of a stage. Only what the last one has sent and received is shown.
+    pub fn next_case(&self) {
+        self.shared.transcript.take();
     }
 
     /// What the stage has sent and received.
@@ -185,7 +206,12 @@ impl Checker {
     /// Connects a client to the chat with this request.
     pub fn open(&mut self, id: i64, request: &[u8]) -> Result<Connection, Failure> {
         let (connection, response) = self.ask(id, request)?;
-        is_101(&response)?;
+        self.admit(connection, &response)
+    }
+
+    fn admit(&self, connection: Connection, response: &Response) -> Result<Connection, Failure> {
+        is_101(response)?;
+        self.shared.transcript.borrow_mut().fold_handshake(connection.id);
         Ok(connection.joined())
     }
 
@@ -196,8 +222,8 @@ impl Checker {
             checker.shared.runtime.block_on(Client::connect_small(checker.target.address))
         })?;
         connection.send_request(&request.bytes());
-        is_101(&connection.head()?)?;
-        Ok(connection.joined())
+        let response = connection.head()?;
+        self.admit(connection, &response)
     }
 }
 

@@ -3,7 +3,7 @@
 //! It accepts what a correct server may do: fragments in its messages, Pings and Pongs of its own, and messages of clients
 //! that aren't part of the stage. It fails on any frame that breaks RFC 6455.
 
-use super::checker::Failure;
+use super::checker::{Cause, Failure};
 use super::transcript::{Direction, Entry, Kind, Transcript, opcode, quote};
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -208,7 +208,8 @@ impl Connection {
             Kind::Frames if is_swapped_length(unread) => BYTE_ORDER,
             _ => "",
         };
-        Failure::new(expected, came).hint(hint)
+        let cause = if how.is_some() { Cause::Ended } else { Cause::Silence };
+        Failure::new(expected, came).hint(hint).cause(cause)
     }
 
     /// Reads the head of a response.
@@ -363,7 +364,7 @@ impl Connection {
         match self.rest() {
             Some(0) => Ok(()),
             Some(length) => Err(Failure::new(EXPECTED, format!("{length} more bytes, then the end"))),
-            None => Err(Failure::new(EXPECTED, "the server keeps the connection open")),
+            None => Err(Failure::new(EXPECTED, "the server keeps the connection open").cause(Cause::Silence)),
         }
     }
 }

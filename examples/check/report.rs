@@ -112,8 +112,19 @@ fn details(stage: &Stage, details: &Details) -> String {
     text
 }
 
+fn verb(direction: Direction) -> &'static str {
+    match direction {
+        Direction::Sent => "sent",
+        Direction::Came => "received",
+        Direction::Joined => "joined",
+    }
+}
+
 fn entry(entry: &Entry) -> String {
-    let verb = if entry.direction == Direction::Sent { "sent" } else { "received" };
+    let verb = verb(entry.direction);
+    if entry.direction == Direction::Joined {
+        return format!("\n    Client {} {verb}: its opening handshake got a 101.\n", entry.client);
+    }
     let bytes = match entry.bytes.len() {
         1 => "1 byte".into(),
         length => format!("{length} bytes"),
@@ -179,7 +190,7 @@ fn entry_as_json(entry: &Entry) -> Json {
         .map(|row| Json::Object(vec![("hex", Json::text(row.hex)), ("text", Json::text(row.text))]));
     Json::Object(vec![
         ("client", Json::Number(entry.client.unsigned_abs())),
-        ("direction", Json::text(if entry.direction == Direction::Sent { "sent" } else { "received" })),
+        ("direction", Json::text(verb(entry.direction))),
         ("length", number(entry.bytes.len())),
         ("hex", Json::text(hex(&entry.bytes[..entry.bytes.len().min(MOST_BYTES)]))),
         ("decoded", Json::List(rows.collect())),

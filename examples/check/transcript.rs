@@ -9,15 +9,20 @@ const ROW: usize = 12;
 const MOST_ROWS: usize = 16;
 
 /// The entries that are kept: the first one, which opens the connection, and the last ones.
-const MOST_ENTRIES: usize = 12;
+const MOST_ENTRIES: usize = 8;
 
-/// Longer texts are cut, in characters.
-const MOST_TEXT: usize = 80;
+/// Longer payloads are cut, in characters.
+const MOST_TEXT: usize = 48;
+
+/// Longer head lines are cut, in bytes.
+const MOST_LINE: usize = 80;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
     Sent,
     Came,
+    /// An opening handshake that got its 101. It has no bytes, since the stage is about what comes after.
+    Joined,
 }
 
 /// What bytes are.
@@ -58,6 +63,12 @@ impl Transcript {
             self.left_out += 1;
         }
     }
+
+    /// Replaces the last two entries, a client's handshake and the 101.
+    pub fn fold_handshake(&mut self, client: i64) {
+        self.entries.truncate(self.entries.len().saturating_sub(2));
+        self.add(Entry { client, direction: Direction::Joined, kind: Kind::Http, bytes: Vec::new(), note: "" });
+    }
 }
 
 /// Bytes, and what they mean.
@@ -95,7 +106,7 @@ pub fn hex(bytes: &[u8]) -> String {
 pub fn quote(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
     let start: String = text.chars().take(MOST_TEXT).collect();
-    if start.len() < text.len() { format!("{start:?}...") } else { format!("{start:?}") }
+    if start.len() < text.len() { format!("{start:?}... ({} bytes)", bytes.len()) } else { format!("{start:?}") }
 }
 
 impl Entry {
@@ -133,7 +144,7 @@ fn http(mut bytes: &[u8]) -> Vec<Row> {
         }
         let quoted = quote(text);
         // A head line is shown as it is, unless it has to be escaped.
-        let plain = text.iter().all(|byte| (b' '..0x7f).contains(byte)) && text.len() <= MOST_TEXT;
+        let plain = text.iter().all(|byte| (b' '..0x7f).contains(byte)) && text.len() <= MOST_LINE;
         let shown = if plain { String::from_utf8_lossy(text).into_owned() } else { quoted };
         rows.push(Row::new(line, format!("{shown}{ends}")));
     }

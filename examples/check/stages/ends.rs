@@ -1,12 +1,13 @@
 //! Stages in which a connection ends: the closing handshake, and protocol errors.
 
-use super::super::checker::{Checker, Explain, Failure};
+use super::super::checker::{Cause, Checker, Explain, Failure};
 use test_client::faults;
 use test_client::frame::close as close_frame;
 
 const NO_ECHO: &str = "What must an endpoint send when it receives a Close and hasn't sent one?";
 const WHO_CLOSES: &str = "Both Closes have been sent. Which side closes TCP first, and why not the other?";
 const AFTER_CLOSE: &str = "May an endpoint send anything after its Close?";
+const NO_REASON: &str = "The client is cut off and doesn't know why. What does the server send before it closes TCP?";
 const HEADER: &str = "Each bit of the first two bytes has a rule. Which bits are wrong here, and what should the server do with \
                       such a frame?";
 const CONTROL: &str = "Which two rules hold for every control frame?";
@@ -15,12 +16,13 @@ const UTF8: &str = "A text message has to be valid UTF-8. Who checks that, and w
 const CODES: &str = "Some codes exist only in programs, never in a frame.";
 
 fn close_one(checker: &mut Checker, fault: &str, codes: &[Option<u16>]) -> Result<(), Failure> {
+    checker.next_case();
     let mut client = checker.join()?;
     client.send(&faults::named(fault).bytes(checker.target.request("")));
     client.expect_close(codes).to(fault).or_hint(NO_ECHO)?;
-    client.expect_end().to(fault).map_err(|failure| match failure.came.contains("more bytes") {
-        true => failure.hint(AFTER_CLOSE),
-        false => failure.hint(WHO_CLOSES),
+    client.expect_end().to(fault).map_err(|failure| match failure.cause {
+        Cause::Wrong => failure.hint(AFTER_CLOSE),
+        _ => failure.hint(WHO_CLOSES),
     })
 }
 
@@ -48,9 +50,17 @@ const ERRORS: [(&str, u16, &str); 11] = [
 
 pub fn errors(checker: &mut Checker) -> Result<(), Failure> {
     for (fault, code, hint) in ERRORS {
+        checker.next_case();
         let mut client = checker.join()?;
         client.send(&faults::named(fault).bytes(checker.target.request("")));
-        client.expect_close(&[Some(code)]).to(fault).or_hint(hint)?;
+        client
+            .expect_close(&[Some(code)])
+            .to(fault)
+            .map_err(|failure| match failure.cause {
+                Cause::Ended => failure.hint(NO_REASON),
+                _ => failure,
+            })
+            .or_hint(hint)?;
         client.send(&close_frame(code, ""));
         client.expect_end().to(fault).or_hint(WHO_CLOSES)?;
     }

@@ -1,6 +1,6 @@
 //! Stages with one client: text frames in all their forms, fragments, Ping and Pong.
 
-use super::super::checker::{Checker, Explain, Failure};
+use super::super::checker::{Checker, Explain, Failure, is_101};
 use super::super::connection::{Connection, Incoming};
 use super::super::transcript::Kind;
 use test_client::faults;
@@ -65,11 +65,12 @@ pub fn one_by_one(checker: &mut Checker) -> Result<(), Failure> {
     let mut client = checker.join()?;
     client.trickle(Kind::Frames, &text_frame(message));
     client.expect_text(client.id, message)?;
+    checker.next_case();
     let (id, request) = checker.opening();
     let mut late = checker.connect(id)?;
     late.trickle(Kind::Http, &request.bytes());
     let response = late.head().map_err(|failure| failure.hint(REQUEST_PIECES))?;
-    super::super::checker::is_101(&response).map_err(|failure| failure.hint(REQUEST_PIECES))
+    is_101(&response).map_err(|failure| failure.hint(REQUEST_PIECES))
 }
 
 pub fn one_packet(checker: &mut Checker) -> Result<(), Failure> {
@@ -78,7 +79,10 @@ pub fn one_packet(checker: &mut Checker) -> Result<(), Failure> {
     client.expect_text(client.id, "one")?;
     client.expect_text(client.id, "two")?;
     let (id, opening) = checker.opening();
-    let mut early = checker.open(id, &faults::named("a frame in the request's packet").bytes(opening))?;
+    checker.next_case();
+    let (early, response) = checker.ask(id, &faults::named("a frame in the request's packet").bytes(opening))?;
+    is_101(&response)?;
+    let mut early = early.joined();
     early.expect_text(id, "early").or_hint(EARLY)
 }
 

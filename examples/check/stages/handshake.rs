@@ -61,6 +61,7 @@ pub fn plain_request(checker: &mut Checker) -> Result<(), Failure> {
 
 /// Sends the request of a fault, and expects a refusal.
 fn refused(checker: &mut Checker, fault: &str) -> Result<(), Failure> {
+    checker.next_case();
     let (id, opening) = checker.opening();
     let (_, response) = checker.ask(id, &faults::named(fault).bytes(opening))?;
     let failure = Failure::new("a status from 400 to 499", in_words(&response));
@@ -77,6 +78,7 @@ pub fn accept_value(checker: &mut Checker) -> Result<(), Failure> {
 }
 
 fn accept_value_of(checker: &mut Checker, key: &str) -> Result<(), Failure> {
+    checker.next_case();
     let (id, opening) = checker.opening();
     let (_, response) = checker.ask(id, &opening.with("Sec-WebSocket-Key", key).bytes())?;
     is_101(&response)?;
@@ -116,6 +118,7 @@ fn known_mistake(key: &str, came: &str) -> &'static str {
 }
 
 pub fn response_fields(checker: &mut Checker) -> Result<(), Failure> {
+    checker.next_case();
     let (id, opening) = checker.opening();
     let (_, response) = checker.ask(id, &opening.bytes())?;
     is_101(&response)?;
@@ -158,6 +161,7 @@ fn accepted(
     hint: &'static str,
     spell: fn(Request) -> Vec<u8>,
 ) -> Result<(), Failure> {
+    checker.next_case();
     let (id, opening) = checker.opening();
     let (_, response) = checker.ask(id, &spell(opening))?;
     is_101(&response).map_err(|failure| failure.hint(hint)).to(what)
