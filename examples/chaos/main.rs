@@ -12,11 +12,11 @@ use std::process::ExitCode;
 use std::time::Duration;
 use test_client::faults::{Fault, all};
 use test_client::neighbours::{Losses, Neighbours};
-use test_client::server::{self, Limits};
+use test_client::server::target_at;
+use test_client::started::Started;
 use test_client::target::Target;
 use tokio::net::TcpStream;
-use tokio::process::{Child, Command};
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::sleep;
 
 const HELP: &str = "\
 Causes the faults that a client can cause, and shows what the server answers and what its other clients lose.
@@ -44,8 +44,8 @@ const CROWD: usize = 100;
 /// Time that the neighbours chat alone, for comparison.
 const ALONE: Duration = Duration::from_secs(2);
 
-/// Time limit for a server to start.
-const START_DEADLINE: Duration = Duration::from_secs(10);
+/// The pause between two attempts to connect to a server that starts.
+const PAUSE: Duration = Duration::from_millis(20);
 
 struct Arguments {
     url: String,
@@ -105,27 +105,9 @@ fn parse(mut parser: lexopt::Parser) -> Result<Option<Arguments>, lexopt::Error>
     Ok(Some(arguments))
 }
 
-/// Finds the server at a URL.
-async fn target(url: &str) -> io::Result<Target> {
-    let wrong = || io::Error::other(format!("{url:?} is not like ws://127.0.0.1:8000/ws/{{id}}"));
-    let (host, path) = url
-        .strip_prefix("ws://")
-        .and_then(|rest| rest.split_once('/'))
-        .filter(|(_, path)| path.contains("{id}"))
-        .ok_or_else(wrong)?;
-    let address = tokio::net::lookup_host(host).await?.next().ok_or_else(wrong)?;
-    Ok(Target {
-        host: host.into(),
-        path: format!("/{path}"),
-        patience: PATIENCE,
-        crowd: CROWD,
-        ..server::target(address, &Limits::default())
-    })
-}
-
 /// Causes the selected faults, and prints the table. Returns true if all went well.
 async fn run(arguments: &Arguments) -> io::Result<bool> {
-    let target = target(&arguments.url).await?;
+    let target = Target { patience: PATIENCE, crowd: CROWD, ..target_at(&arguments.url)? };
     if arguments.start.is_none() {
         let no_server = |error: &io::Error| format!("no server: {error}; start one first, or let --start do it");
         TcpStream::connect(target.address).await.map_err(|error| io::Error::new(error.kind(), no_server(&error)))?;
@@ -163,7 +145,7 @@ async fn alone(arguments: &Arguments, target: &Target) -> io::Result<Losses> {
     let neighbours = Neighbours::start(target).await?;
     sleep(ALONE).await;
     let losses = neighbours.finish().await;
-    stop(server).await;
+    drop(server);
     Ok(losses)
 }
 
@@ -173,7 +155,7 @@ async fn row(arguments: &Arguments, target: &Target, fault: &Fault) -> io::Resul
     let neighbours = Neighbours::start(target).await?;
     let answer = fault.act(target).await;
     let losses = neighbours.finish().await;
-    stop(server).await;
+    drop(server);
     let expected = answer.as_ref().is_ok_and(|answer| fault.expects(answer, target));
     let verdict = match losses.unharmed() {
         false => Verdict::Harmed,
@@ -190,31 +172,16 @@ async fn row(arguments: &Arguments, target: &Target, fault: &Fault) -> io::Resul
 }
 
 /// Starts a server if there is a command for it, and waits until it listens.
-async fn start(arguments: &Arguments, target: &Target) -> io::Result<Option<Child>> {
+async fn start(arguments: &Arguments, target: &Target) -> io::Result<Option<Started>> {
     let Some(command) = &arguments.start else {
         return Ok(None);
     };
-    let child = Command::new("sh")
-        .args(["-c", &format!("exec {command}")])
-        .env("PORT", target.address.port().to_string())
-        .stdout(std::process::Stdio::null())
-        .stderr(std::process::Stdio::null())
-        .kill_on_drop(true)
-        .spawn()?;
-    let answers = async {
-        while let Err(_not_yet) = TcpStream::connect(target.address).await {
-            sleep(Duration::from_millis(20)).await;
+    let mut server = Started::run(command, target.address)?;
+    while TcpStream::connect(target.address).await.is_err() {
+        if !server.may_still_start() {
+            return Err(io::Error::other(format!("{command:?} does not listen: {}", server.output())));
         }
-    };
-    timeout_at(Instant::now() + START_DEADLINE, answers)
-        .await
-        .map_err(|_| io::Error::other(format!("{command:?} does not listen")))?;
-    Ok(Some(child))
-}
-
-async fn stop(server: Option<Child>) {
-    if let Some(mut child) = server {
-        // An error means that it has ended by itself.
-        let _ = child.kill().await;
+        sleep(PAUSE).await;
     }
+    Ok(Some(server))
 }

@@ -8,11 +8,16 @@ use crate::request::Response;
 use std::fmt::{self, Display, Formatter};
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
+use std::time::Duration;
 use tokio::io::Interest;
 use tokio::net::{TcpSocket, TcpStream};
+use tokio::time::sleep;
 
 /// Size of one read, in bytes.
 const READ_SIZE: usize = 64 * 1024;
+
+/// The pause between two bytes that trickle in.
+const DRIP: Duration = Duration::from_millis(1);
 
 /// How the server's side of TCP ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +88,15 @@ impl Client {
     pub async fn flush(&mut self) {
         while !self.outgoing.is_empty() && self.socket.writable().await.is_ok() {
             self.write();
+        }
+    }
+
+    /// Sends bytes one by one, with a pause after each.
+    pub async fn trickle(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.send(&[*byte]);
+            self.flush().await;
+            sleep(DRIP).await;
         }
     }
 

@@ -13,6 +13,7 @@
 //! | [`faults`] | everything a client can do wrong, and what this server answers |
 //! | [`server`] | the server inside the test process: the only module that uses the `switchboard` crate |
 //! | [`program`] | the server as a program: options, output, signals, memory |
+//! | [`started`] | any server, started by a shell command |
 //!
 //! Nothing here uses the server's own frame or handshake code, so a bug there can't hide itself.
 
@@ -25,6 +26,7 @@ pub mod neighbours;
 pub mod program;
 pub mod request;
 pub mod server;
+pub mod started;
 pub mod target;
 
 use std::time::Duration;

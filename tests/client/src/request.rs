@@ -96,6 +96,8 @@ impl Request {
 /// The head of a response.
 #[derive(Clone, Debug)]
 pub struct Response {
+    /// `HTTP/1.1`, for example.
+    pub version: String,
     pub status: u16,
     headers: Vec<(String, String)>,
 }
@@ -105,17 +107,24 @@ impl Response {
     pub fn parse(head: &[u8]) -> Option<Self> {
         let head = String::from_utf8_lossy(head);
         let mut lines = head.split("\r\n");
-        let status = lines.next()?.split(' ').nth(1)?.parse().ok()?;
+        let (version, rest) = lines.next()?.split_once(' ')?;
+        let status = rest.split(' ').next()?.parse().ok().filter(|_| version.starts_with("HTTP/"))?;
         let headers = lines
             .filter_map(|line| line.split_once(':'))
             .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
             .collect();
-        Some(Self { status, headers })
+        Some(Self { version: version.into(), status, headers })
     }
 
     /// The value of a header field. `name` is in lower case.
     pub fn header(&self, name: &str) -> Option<&str> {
         let mut values = self.headers.iter().filter(|(key, _)| key == name);
         values.next().map(|(_, value)| value.as_str())
+    }
+
+    /// True if a header field is a list that contains a token, in any case. `name` is in lower case.
+    pub fn has_token(&self, name: &str, token: &str) -> bool {
+        let lines = self.headers.iter().filter(|(key, _)| key == name);
+        lines.flat_map(|(_, value)| value.split(',')).any(|part| part.trim().eq_ignore_ascii_case(token))
     }
 }

@@ -8,7 +8,7 @@ use crate::program::Program;
 use crate::target::Target;
 use crate::{DEADLINE, FLOOD_DEADLINE};
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -71,6 +71,26 @@ pub fn target(address: SocketAddr, limits: &Limits) -> Target {
         crowd: CROWD,
         ids: Arc::default(),
     }
+}
+
+/// What is known about the server at a URL, which may not be this one: assume the default limits.
+///
+/// # Errors
+/// The URL is not like `ws://127.0.0.1:8000/ws/{id}`, or its host has no address.
+pub fn target_at(url: &str) -> io::Result<Target> {
+    let wrong = || io::Error::other(format!("{url:?} is not like ws://127.0.0.1:8000/ws/{{id}}"));
+    let (host, path) = url
+        .strip_prefix("ws://")
+        .and_then(|rest| rest.split_once('/'))
+        .filter(|(_, path)| path.contains("{id}"))
+        .ok_or_else(wrong)?;
+    let named =
+        if host.rsplit_once(':').is_some_and(|(_, port)| !port.contains(']')) { host } else { &format!("{host}:80") };
+    let addresses =
+        named.to_socket_addrs().map_err(|error| io::Error::new(error.kind(), format!("{host:?}: {error}")))?;
+    // Most small servers listen on IPv4 alone.
+    let address = addresses.min_by_key(SocketAddr::is_ipv6).ok_or_else(wrong)?;
+    Ok(Target { host: host.into(), path: format!("/{path}"), ..target(address, &Limits::default()) })
 }
 
 impl Program {

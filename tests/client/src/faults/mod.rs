@@ -11,6 +11,7 @@ use crate::client::Client;
 use crate::request::Request;
 use crate::target::Target;
 use answer::{Answer, Listener, probe};
+pub use scripts::{FLOOD_MESSAGE, KERNEL_BUFFERS};
 use std::io;
 use std::pin::Pin;
 use std::time::Duration;
@@ -60,6 +61,14 @@ pub fn all() -> Vec<Fault> {
     [requests::faults(), frames::faults(), scripts::faults()].concat()
 }
 
+/// The fault with this name.
+///
+/// # Panics
+/// There is none.
+pub fn named(name: &str) -> Fault {
+    all().into_iter().find(|fault| fault.name == name).unwrap_or_else(|| panic!("no fault is called {name:?}"))
+}
+
 impl Fault {
     fn new(name: &'static str, act: Act, expected: &'static str) -> Self {
         Self { name, act, expected, takes: Takes::NoTime, floods: false }
@@ -94,29 +103,33 @@ impl Fault {
     pub async fn act(&self, target: &Target) -> io::Result<Answer> {
         let id = target.id();
         let patience = target.patience + self.time(target);
+        if let Act::Script(run) = self.act {
+            return run(target.clone(), id, patience).await;
+        }
+        let bytes = self.bytes(target.request(&id.to_string()));
+        let mut client = match self.act {
+            Act::Request(_) | Act::Bytes(_) => Client::connect(target.address).await?,
+            _ => target.join(id).await?,
+        };
+        client.send(&bytes);
+        let listener = Listener::new(id, patience);
+        Ok(match self.act {
+            Act::Request(_) | Act::Bytes(_) => listener.hear_response(&mut client).await,
+            Act::LastFrames(_) => listener.closing().hear_frames(&mut client).await,
+            _ => {
+                client.send(&probe());
+                listener.hear_frames(&mut client).await
+            }
+        })
+    }
+
+    /// The bytes that cause the fault: a request made from this valid one, or what is sent after a valid handshake. None for
+    /// a fault that takes more than bytes.
+    pub fn bytes(&self, opening: Request) -> Vec<u8> {
         match self.act {
-            Act::Request(spoil) => {
-                let request = spoil(target.request(&id.to_string()));
-                let mut client = Client::connect(target.address).await?;
-                client.send(&request.bytes());
-                Ok(Listener::new(id, patience).hear_response(&mut client).await)
-            }
-            Act::Bytes(bytes) => {
-                let mut client = Client::connect(target.address).await?;
-                client.send(&bytes());
-                Ok(Listener::new(id, patience).hear_response(&mut client).await)
-            }
-            Act::Frames(frames) => {
-                let mut client = target.join(id).await?;
-                client.send(&[frames(), probe()].concat());
-                Ok(Listener::new(id, patience).hear_frames(&mut client).await)
-            }
-            Act::LastFrames(frames) => {
-                let mut client = target.join(id).await?;
-                client.send(&frames());
-                Ok(Listener::new(id, patience).closing().hear_frames(&mut client).await)
-            }
-            Act::Script(run) => run(target.clone(), id, patience).await,
+            Act::Request(spoil) => spoil(opening).bytes(),
+            Act::Bytes(bytes) | Act::Frames(bytes) | Act::LastFrames(bytes) => bytes(),
+            Act::Script(_) => Vec::new(),
         }
     }
 }

@@ -13,10 +13,10 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout, timeout_at};
 
 /// Bytes that the kernel may buffer for one client that doesn't read, in addition to the server's backlog.
-const KERNEL_BUFFERS: usize = 8 << 20;
+pub const KERNEL_BUFFERS: usize = 8 << 20;
 
 /// Payload of one message of a flood, in bytes.
-const FLOOD_MESSAGE: usize = 60_000;
+pub const FLOOD_MESSAGE: usize = 60_000;
 
 /// Number of clients that leave a message of [`FLOOD_MESSAGE`] bytes unfinished: 69 MiB together.
 const HALF_SENT: usize = 1200;
@@ -26,9 +26,6 @@ const FLOOD_SENT: Duration = Duration::from_secs(5);
 
 /// Delay before a client that leaves its Pongs unread starts to read.
 const LATE: Duration = Duration::from_millis(500);
-
-/// The pause between two bytes that trickle in.
-const DRIP: Duration = Duration::from_millis(1);
 
 const NO_ANSWER: &str = "nobody is left to be told";
 const END_AFTER_REQUEST: &str = "101, Close 1002 \"*without a Close frame*\", end of stream";
@@ -138,17 +135,9 @@ fn script(name: &'static str, expected: &'static str, run: fn(Target, i64, Durat
     Fault::new(name, Act::Script(run), expected)
 }
 
-async fn drip(client: &mut Client, bytes: &[u8]) {
-    for byte in bytes {
-        client.send(&[*byte]);
-        client.flush().await;
-        sleep(DRIP).await;
-    }
-}
-
 async fn trickle_request(target: Target, id: i64, patience: Duration) -> io::Result<Answer> {
     let mut client = Client::connect(target.address).await?;
-    drip(&mut client, &target.request(&id.to_string()).bytes()).await;
+    client.trickle(&target.request(&id.to_string()).bytes()).await;
     Ok(Listener::new(id, patience).hear_response(&mut client).await)
 }
 
@@ -211,7 +200,7 @@ async fn end_before_101(target: Target, id: i64, patience: Duration) -> io::Resu
 
 async fn trickle_frames(target: Target, id: i64, patience: Duration) -> io::Result<Answer> {
     let mut client = target.join(id).await?;
-    drip(&mut client, &text("drop by drop")).await;
+    client.trickle(&text("drop by drop")).await;
     client.send(&probe());
     Ok(Listener::new(id, patience).hear_frames(&mut client).await)
 }
