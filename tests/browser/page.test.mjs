@@ -113,6 +113,7 @@ test("the page shows who is in the room, and who comes and goes", async () => {
   await shows(page, "rows", /^…, .*, Client #11 left$/); // all in one line
   assert.equal(await page.locator(".remark", { hasText: "Client" }).count(), 1);
   const other = await open();
+  await shows(page, "here", / and 2 more$/);
   await other.close();
   await shows(page, "rows", /Client #…\d{5} joined, Client #…\d{5} left$/);
   for (const other of others) other.leave();
