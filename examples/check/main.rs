@@ -8,12 +8,14 @@
 //! | `stages.rs`, `stages/` | the stages: the list, and what each does |
 //! | `checker.rs` | what a stage works with |
 //! | `connection.rs` | one connection, which records what it sends and receives |
+//! | `mistakes.rs` | mistakes in frames, and their hints |
 //! | `transcript.rs` | those records, decoded |
 //! | `report.rs`, `json.rs` | what is printed |
 
 mod checker;
 mod connection;
 mod json;
+mod mistakes;
 mod report;
 mod stages;
 mod transcript;
@@ -74,7 +76,7 @@ enum Command {
 }
 
 /// The process group of the started server, for [`stop_on_interrupt`].
-type Running = Arc<Mutex<Option<Group>>>;
+pub type Running = Arc<Mutex<Option<Group>>>;
 
 fn main() -> ExitCode {
     let running = Running::default();
@@ -84,7 +86,12 @@ fn main() -> ExitCode {
 }
 
 /// The whole program. Returns the exit status.
-fn check(arguments: impl Iterator<Item = OsString>, out: &mut dyn Write, err: &mut dyn Write, running: &Running) -> u8 {
+pub fn check(
+    arguments: impl Iterator<Item = OsString>,
+    out: &mut dyn Write,
+    err: &mut dyn Write,
+    running: &Running,
+) -> u8 {
     let result = parse(lexopt::Parser::from_args(arguments)).map_err(|error| error.to_string());
     let result = result.and_then(|command| match command {
         Command::Print(text) => write!(out, "{text}").map(|()| true).map_err(|error| error.to_string()),
