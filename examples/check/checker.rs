@@ -133,7 +133,7 @@ impl Checker {
 
     /// After a failure: what became of the server, and the last lines it printed.
     pub fn server(&mut self) -> (Option<String>, Vec<String>) {
-        let output = self.started.as_mut().map(Started::output).unwrap_or_default();
+        let output = self.started.as_mut().map(Started::last_output).unwrap_or_default();
         let lines =
             output.lines().map(|line| line.escape_debug().to_string().replace("\\'", "'").replace("\\\"", "\""));
         let state = match self.status() {

@@ -18,6 +18,9 @@ use tokio::time::{Instant, timeout, timeout_at};
 /// A longer response head is taken for noise.
 const MAX_HEAD: usize = 64 * 1024;
 
+/// The pause between two bytes that are sent one by one: long enough for most servers to read each on its own.
+const DRIP: Duration = Duration::from_millis(2);
+
 /// Time limit for the server's side of a closing handshake that isn't checked.
 const FAREWELL: Duration = Duration::from_millis(100);
 
@@ -124,7 +127,7 @@ impl Connection {
     pub fn trickle(&mut self, kind: Kind, bytes: &[u8]) {
         self.record(Direction::Sent, kind, bytes, ", one by one");
         // These few bytes always fit into the socket's buffer.
-        self.shared.runtime.block_on(self.client.trickle(bytes));
+        self.shared.runtime.block_on(self.client.trickle(bytes, DRIP));
     }
 
     /// Closes the client's side of TCP.

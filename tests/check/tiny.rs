@@ -63,6 +63,9 @@ pub enum Trait {
 
 use Trait::*;
 
+/// The bytes before the payload of a short frame: FIN and opcode, MASK and length, masking key.
+const SHORT_HEADER: usize = 6;
+
 type Queue = Sender<Vec<u8>>;
 
 struct Member {
@@ -262,8 +265,8 @@ impl Shared {
                 return Ok(frame);
             }
             input.fill()?;
-            if self.kind == LosesPieces && input.bytes.len() < 2 {
-                // It takes the first byte for a whole header.
+            if self.kind == LosesPieces && input.bytes.len() < SHORT_HEADER {
+                // It takes these bytes for a whole header.
                 input.bytes.clear();
             }
         }

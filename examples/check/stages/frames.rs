@@ -61,10 +61,11 @@ pub fn lengths(checker: &mut Checker) -> Result<(), Failure> {
 }
 
 pub fn one_by_one(checker: &mut Checker) -> Result<(), Failure> {
-    let message = "These bytes arrive one by one, and are still one message.";
     let mut client = checker.join()?;
-    client.trickle(Kind::Frames, &text_frame(message));
-    client.expect_text(client.id, message)?;
+    for message in ["These bytes arrive one by one.", "They are still one message.", "So are these."] {
+        client.trickle(Kind::Frames, &text_frame(message));
+        client.expect_text(client.id, message)?;
+    }
     checker.next_case();
     let (id, request) = checker.opening();
     let mut late = checker.connect(id)?;
