@@ -20,7 +20,7 @@ mod report;
 mod stages;
 mod transcript;
 
-use checker::{Checker, Failure};
+use checker::{Cause, Checker, Failure};
 use lexopt::prelude::{Long, Short, Value, ValueExt};
 use report::{Details, Outcome};
 use stages::STAGES;
@@ -214,13 +214,14 @@ fn run(arguments: Arguments, out: &mut dyn Write, running: &Running) -> io::Resu
     }
     match arguments.json {
         true => writeln!(out, "{}", report::json(&url, &outcomes))?,
-        false => write!(out, "\n{}", report::summary(&outcomes))?,
+        false => write!(out, "{}", report::summary(&outcomes))?,
     }
     Ok(!outcomes.iter().any(Outcome::is_failed))
 }
 
 fn run_stage(index: usize, checker: &mut Checker, running: &Running) -> Outcome {
-    let begun = checker.begin().map_err(|error| Failure::new("a server that starts", error.to_string()));
+    let begun =
+        checker.begin().map_err(|error| Failure::new("a server that starts", error.to_string()).cause(Cause::NoServer));
     let result = begun.and_then(|group| {
         if group.is_some() {
             *running.lock().unwrap_or_else(PoisonError::into_inner) = group;
@@ -231,7 +232,7 @@ fn run_stage(index: usize, checker: &mut Checker, running: &Running) -> Outcome 
         Ok(()) => Outcome::Passed,
         Err(failure) => {
             let transcript = checker.transcript();
-            let (state, output) = checker.server();
+            let (state, output) = checker.aftermath();
             Outcome::Failed(Box::new(Details { failure, transcript, state, output }))
         }
     }
