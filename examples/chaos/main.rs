@@ -179,7 +179,7 @@ async fn start(arguments: &Arguments, target: &Target) -> io::Result<Option<Star
     let mut server = Started::run(command, target.address)?;
     while TcpStream::connect(target.address).await.is_err() {
         if !server.may_still_start() {
-            return Err(io::Error::other(format!("{command:?} does not listen: {}", server.output())));
+            return Err(io::Error::other(format!("{command:?} does not listen: {}", server.last_output())));
         }
         sleep(PAUSE).await;
     }

@@ -20,7 +20,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 const NOT_LISTENING: &str = "Start the server first, or let --start do it. Is the port right? A server may listen on ::1 \
                              alone, or on another interface.";
 const ENDED_EARLY: &str = "Run the command by hand, with PORT set, and read what it prints.";
-const OLD_PORT: &str = "The checker sets PORT in the server's environment. Does the server listen on that port?";
+const OTHER_PORT: &str = "The checker sets PORT in the server's environment. Does the server listen on that port?";
 const OLD_VERSION: &str = "The version at the start of the status line: which one does RFC 6455 4.1 ask for, and where does \
                            your HTTP code set it?";
 const NO_UPGRADE: &str =
@@ -45,6 +45,8 @@ pub enum Cause {
     Silence,
     /// The connection ended first.
     Ended,
+    /// There is no server.
+    NoServer,
 }
 
 impl Failure {
@@ -80,6 +82,14 @@ impl<T> Explain for Result<T, Failure> {
     }
 }
 
+/// The server's process.
+enum State {
+    /// The checker hasn't started it.
+    NotStarted,
+    Runs,
+    Ended(ExitStatus),
+}
+
 /// The server, as a stage sees it.
 pub struct Checker {
     pub target: Target,
@@ -104,7 +114,7 @@ impl Checker {
     pub fn begin(&mut self) -> io::Result<Option<Group>> {
         self.shared.transcript.take();
         self.shared.members.take();
-        let runs = self.status().is_some_and(|status| status.is_none());
+        let runs = matches!(self.state(), State::Runs);
         let Some(command) = self.command.as_ref().filter(|_| !runs) else {
             return Ok(None);
         };
@@ -126,27 +136,23 @@ impl Checker {
         self.shared.transcript.take()
     }
 
-    /// How the server ended, if it was started and has ended: `None` if it wasn't started, `Some(None)` if it runs.
-    fn status(&mut self) -> Option<Option<ExitStatus>> {
-        self.started.as_mut().map(Started::status)
+    fn state(&mut self) -> State {
+        match self.started.as_mut().map(Started::status) {
+            None => State::NotStarted,
+            Some(None) => State::Runs,
+            Some(Some(status)) => State::Ended(status),
+        }
     }
 
-    /// After a failure: what became of the server, and the last lines it printed.
-    pub fn server(&mut self) -> (Option<String>, Vec<String>) {
-        let output = self.started.as_mut().map(Started::output).unwrap_or_default();
-        let lines =
-            output.lines().map(|line| line.escape_debug().to_string().replace("\\'", "'").replace("\\\"", "\""));
-        let state = match self.status() {
-            Some(Some(status)) => Some(format!("the server has ended: {status}")),
-            Some(None) => None,
-            None => match self.try_connect() {
-                Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
-                    Some(format!("nothing listens on {} now", self.target.address))
-                }
-                _ => None,
-            },
+    /// After a failure: what became of the server, if it isn't running any more, and the last lines it printed.
+    pub fn aftermath(&mut self) -> (Option<String>, Vec<String>) {
+        let output = self.started.as_mut().map(Started::last_output).unwrap_or_default();
+        let state = match self.state() {
+            State::Ended(status) => Some(format!("the server has ended: {status}")),
+            State::Runs => None,
+            State::NotStarted => self.try_connect().err().map(|error| format!("the server is gone: {error}")),
         };
-        (state, lines.collect())
+        (state, output.lines().map(without_controls).collect())
     }
 
     /// A valid opening handshake of a new client, and its id.
@@ -179,14 +185,12 @@ impl Checker {
 
     fn not_listening(&mut self, error: &io::Error) -> Failure {
         let address = self.target.address;
-        let expected = format!("a server that listens on {address}");
-        match self.status() {
-            Some(Some(status)) => {
-                Failure::new(expected, format!("{error}; the command has ended: {status}")).hint(ENDED_EARLY)
-            }
-            Some(None) => Failure::new(expected, format!("{error}; the command still runs")).hint(OLD_PORT),
-            None => Failure::new(expected, error.to_string()).hint(NOT_LISTENING),
-        }
+        let (came, hint) = match self.state() {
+            State::Ended(status) => (format!("{error}; the command has ended: {status}"), ENDED_EARLY),
+            State::Runs => (format!("{error}; the command still runs"), OTHER_PORT),
+            State::NotStarted => (error.to_string(), NOT_LISTENING),
+        };
+        Failure::new(format!("a server that listens on {address}"), came).hint(hint).cause(Cause::NoServer)
     }
 
     /// Connects, sends a request, and reads the head of the response.
@@ -225,6 +229,11 @@ impl Checker {
         let response = connection.head()?;
         self.admit(connection, &response)
     }
+}
+
+/// A line of the server's output, safe for a terminal.
+fn without_controls(line: &str) -> String {
+    line.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
 }
 
 /// Checks that a response opens a WebSocket, without its other header fields.

@@ -4,12 +4,13 @@
 //! that aren't part of the stage. It fails on any frame that breaks RFC 6455.
 
 use super::checker::{Cause, Failure};
-use super::transcript::{Direction, Entry, Kind, Transcript, opcode, quote};
+use super::mistakes::{CONTROL, header_fault, hint_for_cut_frame, hint_for_text};
+use super::transcript::{Direction, Entry, Kind, Transcript, quote};
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 use test_client::client::{Client, Ended};
-use test_client::frame::{BINARY, CLOSE, CONTINUATION, FIN, Frame, PING, PONG, from_client, says_prefix, text};
+use test_client::frame::{BINARY, CLOSE, CONTINUATION, FIN, Frame, PING, PONG, close, from_client, says_prefix, text};
 use test_client::request::Response;
 use tokio::runtime::Runtime;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -17,27 +18,21 @@ use tokio::time::{Instant, timeout, timeout_at};
 /// A longer response head is taken for noise.
 const MAX_HEAD: usize = 64 * 1024;
 
+/// The pause between two bytes that are sent one by one: long enough for most servers to read each on its own.
+const DRIP: Duration = Duration::from_millis(2);
+
+/// Time limit for the server's side of a closing handshake that isn't checked.
+const FAREWELL: Duration = Duration::from_millis(100);
+
 const NOT_HTTP: &str = "The first bytes of an answer to an HTTP request are its status line.";
 const NO_ANSWER: &str = "The request ends with an empty line, and the client keeps its side open. Does the server answer at the \
                          empty line, or does it read on? Does it flush what it writes?";
 const CLOSED: &str = "A connection that ends without an answer often means that an error ended its handler. What does the \
                       server print?";
 const BARE_LINES: &str = "Each line of a head ends with two bytes. Which?";
-const TEXT_NOT_FRAME: &str = "These bytes are text. After the 101 there is no more HTTP, and no bare text: what goes around \
-                              every message?";
-const RESERVED_BITS: &str =
-    "Look at the bits of the first byte one by one. Which of them may a server set without an extension?";
-const MASKED: &str = "One side must mask its frames, the other must not. Which is the server?";
-const BYTE_ORDER: &str = "Compare the length in the frame with the bytes that came after it. In which order do the bytes of a \
-                          number travel?";
-const LONG_FORM: &str = "There are three forms of a length. When may each be used?";
-const CONTROL: &str = "Two rules hold for every control frame. Which does this one break?";
 const STRAY: &str = "Look at the FIN bit and the opcode of each frame of the message.";
-const UNMASKED_LATE: &str = "The payload that came back is still masked. What has to happen with the masking key?";
-const NO_PREFIX: &str = "The text is there, but what does the server put in front of it?";
-const CUT_TEXT: &str = "The text is cut. Does the length in the frame count characters or bytes?";
-const WRONG_BYTES: &str = "The text has the right length, but wrong bytes. Which byte of the masking key belongs to byte i of the \
-                           payload, however many reads it took?";
+const FOUND_INVALID: &str = "The server says that the text isn't UTF-8, but it is. Which bytes does it check, and are they \
+                             unmasked?";
 const PONG_PAYLOAD: &str = "What does a Pong have in common with its Ping, apart from the name?";
 
 /// What the connections of a run share.
@@ -89,11 +84,13 @@ pub struct Connection {
     shared: Rc<Shared>,
     /// The opcode and the payload so far of a message whose fragments arrive.
     unfinished: Option<(u8, Vec<u8>)>,
+    /// Whether the server has switched protocols, so that it may expect a Close.
+    open: bool,
 }
 
 impl Connection {
     pub fn new(id: i64, client: Client, shared: Rc<Shared>) -> Self {
-        Self { id, client, shared, unfinished: None }
+        Self { id, client, shared, unfinished: None, open: false }
     }
 
     /// Makes the client one of those whose messages the stage expects.
@@ -130,7 +127,7 @@ impl Connection {
     pub fn trickle(&mut self, kind: Kind, bytes: &[u8]) {
         self.record(Direction::Sent, kind, bytes, ", one by one");
         // These few bytes always fit into the socket's buffer.
-        self.shared.runtime.block_on(self.client.trickle(bytes));
+        self.shared.runtime.block_on(self.client.trickle(bytes, DRIP));
     }
 
     /// Closes the client's side of TCP.
@@ -139,10 +136,10 @@ impl Connection {
     }
 
     /// Drops the connection with a reset.
-    pub fn reset(self) {
-        let Self { client, shared, .. } = self;
-        let _in_runtime = shared.runtime.enter();
-        client.reset();
+    pub fn reset(mut self) {
+        self.open = false;
+        // Without it, the connection ends in order.
+        let _ = self.client.socket().set_zero_linger();
     }
 
     fn within<T>(&mut self, act: impl AsyncFnOnce(&mut Client) -> T) -> Option<T> {
@@ -205,7 +202,7 @@ impl Connection {
             Kind::Http if unread.windows(2).any(|bytes| bytes == b"\n\n") => BARE_LINES,
             Kind::Http if how.is_some() => CLOSED,
             Kind::Http => NO_ANSWER,
-            Kind::Frames if is_swapped_length(unread) => BYTE_ORDER,
+            Kind::Frames => hint_for_cut_frame(unread),
             _ => "",
         };
         let cause = if how.is_some() { Cause::Ended } else { Cause::Silence };
@@ -215,7 +212,7 @@ impl Connection {
     /// Reads the head of a response.
     pub fn head(&mut self) -> Result<Response, Failure> {
         const EXPECTED: &str = "a response in HTTP/1.1";
-        self.read(Kind::Http, EXPECTED, self.deadline(), |bytes| {
+        let response = self.read(Kind::Http, EXPECTED, self.deadline(), |bytes| {
             let wrong = || Found::Wrong(Failure::new(EXPECTED, "bytes that are not HTTP").hint(NOT_HTTP));
             let start = &b"HTTP/"[..bytes.len().min(5)];
             if !bytes.starts_with(start) || bytes.len() > MAX_HEAD {
@@ -225,7 +222,9 @@ impl Connection {
             end.map_or(Found::Part, |end| {
                 Response::parse(&bytes[..end]).map_or_else(wrong, |response| Found::Whole(response, end))
             })
-        })
+        })?;
+        self.open = response.status == 101;
+        Ok(response)
     }
 
     /// Reads the body that follows a response head (RFC 9112 6.3). Returns its length on the wire.
@@ -317,22 +316,30 @@ impl Connection {
         id.is_some_and(|id| !self.shared.members.borrow().contains(&id))
     }
 
+    /// Reads the next text, and leaves out Pongs.
+    pub fn next_text(&mut self, expected: &str, deadline: Instant) -> Result<Vec<u8>, Failure> {
+        loop {
+            match self.next(expected, deadline)? {
+                Incoming::Text(text) => return Ok(text),
+                Incoming::Pong(_) => {}
+                other => {
+                    let hint = if other == Incoming::Close(Some(1007)) { FOUND_INVALID } else { "" };
+                    return Err(Failure::new(expected, other.in_words()).hint(hint));
+                }
+            }
+        }
+    }
+
     /// Expects the broadcast of a message that a client has sent.
     pub fn expect_text(&mut self, from: i64, message: &str) -> Result<(), Failure> {
         let wanted = format!("{}{message}", says_prefix(from));
         let expected = format!("the text {} at client {}", quote(wanted.as_bytes()), self.id);
-        let deadline = self.deadline();
-        loop {
-            match self.next(&expected, deadline)? {
-                Incoming::Text(text) if text == wanted.as_bytes() => return Ok(()),
-                Incoming::Pong(_) => {}
-                Incoming::Text(text) => {
-                    let hint = hint_for_text(&wanted, message, &text);
-                    return Err(Failure::new(expected, Incoming::Text(text).in_words()).hint(hint));
-                }
-                other => return Err(Failure::new(expected, other.in_words())),
-            }
+        let text = self.next_text(&expected, self.deadline())?;
+        if text == wanted.as_bytes() {
+            return Ok(());
         }
+        let hint = hint_for_text(&wanted, message, &text);
+        Err(Failure::new(expected, Incoming::Text(text).in_words()).hint(hint))
     }
 
     pub fn expect_pong(&mut self, payload: &[u8]) -> Result<(), Failure> {
@@ -369,71 +376,21 @@ impl Connection {
     }
 }
 
+/// Leaves with a Close, so that only the stage about it depends on how the server takes the loss of a client.
+impl Drop for Connection {
+    fn drop(&mut self) {
+        if self.open {
+            self.client.send(&close(1000, ""));
+            let Self { client, shared, .. } = self;
+            // The server may not know about Close yet.
+            let _ = shared.runtime.block_on(async { timeout(FAREWELL, client.end()).await });
+        }
+    }
+}
+
 fn ended_in_words(ended: Ended) -> &'static str {
     match ended {
         Ended::InOrder => "the server closed the connection",
         Ended::Reset => "the server dropped the connection with a reset",
-    }
-}
-
-/// The length that a frame's header announces, and the bytes of it, if it has one of the longer forms.
-fn extended_length(bytes: &[u8]) -> Option<(u64, &[u8])> {
-    let extended = match bytes.get(1)? & 0x7f {
-        126 => bytes.get(2..4)?,
-        127 => bytes.get(2..10)?,
-        _ => return None,
-    };
-    Some((extended.iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte)), extended))
-}
-
-/// What is wrong with the header at the start of `bytes`, as far as it has arrived, and a hint.
-fn header_fault(bytes: &[u8]) -> Option<(String, &'static str)> {
-    let [first, second, ..] = *bytes else { return None };
-    let length = extended_length(bytes);
-    let control = first & 0x08 != 0;
-    if first & 0x70 != 0 {
-        let text = bytes.iter().take(4).all(|byte| byte.is_ascii_graphic() || byte.is_ascii_whitespace());
-        let came = format!("a frame with RSV bits set, which begins with {first:#04x}");
-        return Some((came, if text { TEXT_NOT_FRAME } else { RESERVED_BITS }));
-    }
-    if opcode(first) == "reserved" {
-        return Some((format!("a frame with the reserved opcode {}", first & 0x0f), RESERVED_BITS));
-    }
-    if second & 0x80 != 0 {
-        return Some((format!("a masked {} frame", opcode(first)), MASKED));
-    }
-    if control && (first & FIN == 0 || second & 0x7f > 125) {
-        return Some((format!("a {} frame that is fragmented or over 125 bytes", opcode(first)), CONTROL));
-    }
-    match length {
-        Some((value, extended)) if value <= if extended.len() == 2 { 125 } else { 0xffff } => {
-            Some((format!("the length {value} in {} bytes", extended.len()), LONG_FORM))
-        }
-        _ => None,
-    }
-}
-
-/// True if the length of a frame fits its payload once its bytes are in the other order.
-fn is_swapped_length(bytes: &[u8]) -> bool {
-    extended_length(bytes).is_some_and(|(_, extended)| {
-        let swapped = extended.iter().rev().fold(0u64, |sum, byte| sum << 8 | u64::from(*byte));
-        swapped == (bytes.len() - 2 - extended.len()) as u64
-    })
-}
-
-/// A hint for a text that isn't the wanted one, if the mistake is a known one.
-fn hint_for_text(wanted: &str, message: &str, came: &[u8]) -> &'static str {
-    let masked = text(message);
-    let masked = &masked[masked.len() - message.len()..];
-    if came == message.as_bytes() {
-        NO_PREFIX
-    } else if came.ends_with(masked) {
-        UNMASKED_LATE
-    } else if wanted.as_bytes().starts_with(came) {
-        CUT_TEXT
-    } else if came.len() == wanted.len() {
-        WRONG_BYTES
-    } else {
-        ""
     }
 }

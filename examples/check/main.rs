@@ -8,17 +8,19 @@
 //! | `stages.rs`, `stages/` | the stages: the list, and what each does |
 //! | `checker.rs` | what a stage works with |
 //! | `connection.rs` | one connection, which records what it sends and receives |
+//! | `mistakes.rs` | mistakes in frames, and their hints |
 //! | `transcript.rs` | those records, decoded |
 //! | `report.rs`, `json.rs` | what is printed |
 
 mod checker;
 mod connection;
 mod json;
+mod mistakes;
 mod report;
 mod stages;
 mod transcript;
 
-use checker::{Checker, Failure};
+use checker::{Cause, Checker, Failure};
 use lexopt::prelude::{Long, Short, Value, ValueExt};
 use report::{Details, Outcome};
 use stages::STAGES;
@@ -74,7 +76,7 @@ enum Command {
 }
 
 /// The process group of the started server, for [`stop_on_interrupt`].
-type Running = Arc<Mutex<Option<Group>>>;
+pub type Running = Arc<Mutex<Option<Group>>>;
 
 fn main() -> ExitCode {
     let running = Running::default();
@@ -84,7 +86,12 @@ fn main() -> ExitCode {
 }
 
 /// The whole program. Returns the exit status.
-fn check(arguments: impl Iterator<Item = OsString>, out: &mut dyn Write, err: &mut dyn Write, running: &Running) -> u8 {
+pub fn check(
+    arguments: impl Iterator<Item = OsString>,
+    out: &mut dyn Write,
+    err: &mut dyn Write,
+    running: &Running,
+) -> u8 {
     let result = parse(lexopt::Parser::from_args(arguments)).map_err(|error| error.to_string());
     let result = result.and_then(|command| match command {
         Command::Print(text) => write!(out, "{text}").map(|()| true).map_err(|error| error.to_string()),
@@ -207,13 +214,14 @@ fn run(arguments: Arguments, out: &mut dyn Write, running: &Running) -> io::Resu
     }
     match arguments.json {
         true => writeln!(out, "{}", report::json(&url, &outcomes))?,
-        false => write!(out, "\n{}", report::summary(&outcomes))?,
+        false => write!(out, "{}", report::summary(&outcomes))?,
     }
     Ok(!outcomes.iter().any(Outcome::is_failed))
 }
 
 fn run_stage(index: usize, checker: &mut Checker, running: &Running) -> Outcome {
-    let begun = checker.begin().map_err(|error| Failure::new("a server that starts", error.to_string()));
+    let begun =
+        checker.begin().map_err(|error| Failure::new("a server that starts", error.to_string()).cause(Cause::NoServer));
     let result = begun.and_then(|group| {
         if group.is_some() {
             *running.lock().unwrap_or_else(PoisonError::into_inner) = group;
@@ -224,7 +232,7 @@ fn run_stage(index: usize, checker: &mut Checker, running: &Running) -> Outcome 
         Ok(()) => Outcome::Passed,
         Err(failure) => {
             let transcript = checker.transcript();
-            let (state, output) = checker.server();
+            let (state, output) = checker.aftermath();
             Outcome::Failed(Box::new(Details { failure, transcript, state, output }))
         }
     }

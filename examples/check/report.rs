@@ -1,6 +1,6 @@
 //! What a run prints: a line per stage and the details of each failure, or all of it as JSON.
 
-use super::checker::Failure;
+use super::checker::{Cause, Failure};
 use super::json::Json;
 use super::stages::{STAGES, Stage};
 use super::transcript::{Direction, Entry, Transcript, hex};
@@ -90,11 +90,12 @@ pub fn stage(index: usize, outcome: &Outcome) -> String {
 
 fn details(stage: &Stage, details: &Details) -> String {
     let Failure { expected, came, .. } = &details.failure;
-    let mut text = format!(
-        "    expected  {expected}\n    came      {came}\n    see       {}\n    hint      {}\n",
-        stage.rfc,
-        details.hint(stage)
-    );
+    let see = match details.failure.cause {
+        Cause::NoServer => String::new(),
+        _ => format!("    see       {}\n", stage.rfc),
+    };
+    let hint = details.hint(stage);
+    let mut text = format!("    expected  {expected}\n    came      {came}\n{see}    hint      {hint}\n");
     for (index, entry) in details.transcript.entries.iter().enumerate() {
         text += &self::entry(entry);
         if index == 0 && details.transcript.left_out > 0 {
@@ -102,7 +103,7 @@ fn details(stage: &Stage, details: &Details) -> String {
             let _ = write!(text, "\n    ... {} more, left out\n", details.transcript.left_out);
         }
     }
-    if let Some(state) = &details.state {
+    if let Some(state) = details.state.as_ref().filter(|_| details.failure.cause != Cause::NoServer) {
         text += &format!("\n    {state}\n");
     }
     if !details.output.is_empty() {
@@ -133,8 +134,11 @@ fn entry(entry: &Entry) -> String {
     format!("\n    Client {} {verb} {bytes}{}:\n{}", entry.client, entry.note, rows.collect::<String>())
 }
 
-/// The last line.
+/// The last line, after an empty one.
 pub fn summary(outcomes: &[Outcome]) -> String {
+    // The details of a failure end with an empty line.
+    let last = outcomes.iter().rfind(|outcome| !matches!(outcome, Outcome::NotRun));
+    let gap = if last.is_some_and(Outcome::is_failed) { "" } else { "\n" };
     let count = |word| outcomes.iter().filter(|outcome| outcome.word() == word).count();
     let run = count("passed") + count("failed");
     let skipped = match count("skipped") {
@@ -145,7 +149,7 @@ pub fn summary(outcomes: &[Outcome]) -> String {
         0 => String::new(),
         not_run => format!(", {not_run} not run"),
     };
-    format!("{} of {run} stages passed{skipped}{not_run}\n", count("passed"))
+    format!("{gap}{} of {run} stages passed{skipped}{not_run}\n", count("passed"))
 }
 
 /// All of it, as one JSON object.

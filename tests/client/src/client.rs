@@ -16,9 +16,6 @@ use tokio::time::sleep;
 /// Size of one read, in bytes.
 const READ_SIZE: usize = 64 * 1024;
 
-/// The pause between two bytes that trickle in.
-const DRIP: Duration = Duration::from_millis(1);
-
 /// How the server's side of TCP ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
@@ -92,11 +89,11 @@ impl Client {
     }
 
     /// Sends bytes one by one, with a pause after each.
-    pub async fn trickle(&mut self, bytes: &[u8]) {
+    pub async fn trickle(&mut self, bytes: &[u8], pause: Duration) {
         for byte in bytes {
             self.send(&[*byte]);
             self.flush().await;
-            sleep(DRIP).await;
+            sleep(pause).await;
         }
     }
 

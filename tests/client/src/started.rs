@@ -14,8 +14,8 @@ pub const START_DEADLINE: Duration = Duration::from_secs(10);
 /// Time limit for a server to end after SIGTERM.
 const STOP_DEADLINE: Duration = Duration::from_secs(1);
 
-/// Time limit for the last output of a server that has ended.
-const OUTPUT_DEADLINE: Duration = Duration::from_millis(500);
+/// Time for a server that crashes to print why, and to end.
+const CRASH_TIME: Duration = Duration::from_millis(300);
 
 /// The output that is kept, in bytes: the end of it.
 const KEPT_OUTPUT: usize = 2048;
@@ -75,13 +75,16 @@ impl Started {
         self.child.try_wait().ok().flatten()
     }
 
-    /// The end of what the server has printed. If it has ended, all of it has arrived.
-    pub fn output(&mut self) -> String {
-        if self.status().is_some() {
-            let start = Instant::now();
-            while !self.readers.iter().all(JoinHandle::is_finished) && start.elapsed() < OUTPUT_DEADLINE {
-                thread::sleep(PAUSE);
-            }
+    /// True once the command has ended, and every process that could print something.
+    fn has_ended(&mut self) -> bool {
+        self.status().is_some() && self.readers.iter().all(JoinHandle::is_finished)
+    }
+
+    /// The end of what the server has printed. If it is about to end, waits until it has.
+    pub fn last_output(&mut self) -> String {
+        let start = Instant::now();
+        while !self.has_ended() && start.elapsed() < CRASH_TIME {
+            thread::sleep(PAUSE);
         }
         let mut output = self.output.lock().unwrap_or_else(PoisonError::into_inner);
         String::from_utf8_lossy(output.make_contiguous()).into_owned()
@@ -95,7 +98,7 @@ impl Started {
     fn stop(&mut self) {
         self.group().ask_to_end();
         let start = Instant::now();
-        while self.status().is_none() && start.elapsed() < STOP_DEADLINE {
+        while !self.has_ended() && start.elapsed() < STOP_DEADLINE {
             thread::sleep(PAUSE);
         }
         self.group().kill();

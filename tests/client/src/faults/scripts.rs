@@ -27,6 +27,9 @@ const FLOOD_SENT: Duration = Duration::from_secs(5);
 /// Delay before a client that leaves its Pongs unread starts to read.
 const LATE: Duration = Duration::from_millis(500);
 
+/// The pause between two bytes that trickle in.
+const DRIP: Duration = Duration::from_millis(1);
+
 const NO_ANSWER: &str = "nobody is left to be told";
 const END_AFTER_REQUEST: &str = "101, Close 1002 \"*without a Close frame*\", end of stream";
 const END_WITHOUT_CLOSE: &str = "Close 1002 \"*without a Close frame*\", end of stream";
@@ -137,7 +140,7 @@ fn script(name: &'static str, expected: &'static str, run: fn(Target, i64, Durat
 
 async fn trickle_request(target: Target, id: i64, patience: Duration) -> io::Result<Answer> {
     let mut client = Client::connect(target.address).await?;
-    client.trickle(&target.request(&id.to_string()).bytes()).await;
+    client.trickle(&target.request(&id.to_string()).bytes(), DRIP).await;
     Ok(Listener::new(id, patience).hear_response(&mut client).await)
 }
 
@@ -200,7 +203,7 @@ async fn end_before_101(target: Target, id: i64, patience: Duration) -> io::Resu
 
 async fn trickle_frames(target: Target, id: i64, patience: Duration) -> io::Result<Answer> {
     let mut client = target.join(id).await?;
-    client.trickle(&text("drop by drop")).await;
+    client.trickle(&text("drop by drop"), DRIP).await;
     client.send(&probe());
     Ok(Listener::new(id, patience).hear_frames(&mut client).await)
 }
