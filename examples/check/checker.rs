@@ -23,6 +23,7 @@ const ENDED_EARLY: &str = "Run the command by hand, with PORT set, and read what
 const OTHER_PORT: &str = "The checker sets PORT in the server's environment. Does the server listen on that port?";
 const OLD_VERSION: &str = "The version at the start of the status line: which one does RFC 6455 4.1 ask for, and where does \
                            your HTTP code set it?";
+const NO_ROUTE: &str = "This request is a valid opening handshake. Does the server have a route for its path yet?";
 const NO_UPGRADE: &str =
     "This request is a valid opening handshake. Which of its header fields made the server refuse it?";
 
@@ -242,6 +243,7 @@ pub fn is_101(response: &Response) -> Result<(), Failure> {
     let failure = Failure::new("HTTP/1.1 101 Switching Protocols", format!("{version} {status}"));
     match (version.as_str(), status) {
         ("HTTP/1.1", 101) => Ok(()),
+        ("HTTP/1.1", 404) => Err(failure.hint(NO_ROUTE)),
         ("HTTP/1.1", _) => Err(failure.hint(NO_UPGRADE)),
         _ => Err(failure.hint(OLD_VERSION)),
     }

@@ -4,7 +4,7 @@
 //! that aren't part of the stage. It fails on any frame that breaks RFC 6455.
 
 use super::checker::{Cause, Failure};
-use super::mistakes::{CONTROL, header_fault, hint_for_cut_frame, hint_for_text};
+use super::mistakes::{CLOSE_PAYLOAD, header_fault, hint_for_cut_frame, hint_for_text};
 use super::transcript::{Direction, Entry, Kind, Transcript, quote};
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -30,6 +30,7 @@ const NO_ANSWER: &str = "The request ends with an empty line, and the client kee
 const CLOSED: &str = "A connection that ends without an answer often means that an error ended its handler. What does the \
                       server print?";
 const BARE_LINES: &str = "Each line of a head ends with two bytes. Which?";
+const HEAD_END: &str = "The head of a response ends with an empty line, too.";
 const STRAY: &str = "Look at the FIN bit and the opcode of each frame of the message.";
 const FOUND_INVALID: &str = "The server says that the text isn't UTF-8, but it is. Which bytes does it check, and are they \
                              unmasked?";
@@ -200,6 +201,7 @@ impl Connection {
         };
         let hint = match kind {
             Kind::Http if unread.windows(2).any(|bytes| bytes == b"\n\n") => BARE_LINES,
+            Kind::Http if !unread.is_empty() => HEAD_END,
             Kind::Http if how.is_some() => CLOSED,
             Kind::Http => NO_ANSWER,
             Kind::Frames => hint_for_cut_frame(unread),
@@ -275,7 +277,7 @@ impl Connection {
                 PING => self.send(&from_client(FIN | PONG, &frame.payload)),
                 PONG => return Ok(Incoming::Pong(frame.payload)),
                 CLOSE if frame.payload.len() == 1 => {
-                    return Err(Failure::new(expected, "a Close with 1 byte of payload").hint(CONTROL));
+                    return Err(Failure::new(expected, "a Close with 1 byte of payload").hint(CLOSE_PAYLOAD));
                 }
                 CLOSE => return Ok(Incoming::Close(frame.close_code())),
                 _ => match self.add(frame, expected)? {

@@ -8,6 +8,10 @@ const TEXT_NOT_FRAME: &str = "These bytes are text. After the 101 there is no mo
 const RESERVED_BITS: &str =
     "Look at the bits of the first byte one by one. Which of them may a server set without an extension?";
 const MASKED: &str = "One side must mask its frames, the other must not. Which is the server?";
+const ONE_BYTE: &str =
+    "The second byte seems to be the length. How many bits has a length there, and what is the eighth?";
+const BEGINNING: &str =
+    "This is the beginning of the right text. One read returns what has arrived so far, not the whole payload.";
 const BYTE_ORDER: &str = "Compare the length in the frame with the bytes that came after it. In which order do the bytes of a \
                           number travel?";
 const LONG_FORM: &str = "There are three forms of a length. When may each be used?";
@@ -16,7 +20,10 @@ const NO_PREFIX: &str = "The text is there, but what does the server put in fron
 const CUT_TEXT: &str = "The text is cut. Does the length in the frame count characters or bytes?";
 const WRONG_BYTES: &str = "The text has the right length, but wrong bytes. Which byte of the masking key belongs to byte i of the \
                            payload, however many reads it took?";
-pub const CONTROL: &str = "Two rules hold for every control frame. Which does this one break?";
+/// More bytes than this are often not read at once.
+const ONE_READ: usize = 1000;
+pub const CLOSE_PAYLOAD: &str = "A Close is empty, or begins with a code of two bytes.";
+const CONTROL: &str = "Two rules hold for every control frame. Which does this one break?";
 
 /// The length that a frame's header announces, and the bytes of it, if it has one of the longer forms.
 fn extended_length(bytes: &[u8]) -> Option<(u64, &[u8])> {
@@ -42,7 +49,9 @@ pub fn header_fault(bytes: &[u8]) -> Option<(String, &'static str)> {
         return Some((format!("a frame with the reserved opcode {}", first & 0x0f), RESERVED_BITS));
     }
     if second & 0x80 != 0 {
-        return Some((format!("a masked {} frame", opcode(first)), MASKED));
+        // Nobody masks a payload into the text that was expected.
+        let hint = if bytes[2..].starts_with(b"Client #") { ONE_BYTE } else { MASKED };
+        return Some((format!("a masked {} frame", opcode(first)), hint));
     }
     if control && (first & FIN == 0 || second & 0x7f > 125) {
         return Some((format!("a {} frame that is fragmented or over 125 bytes", opcode(first)), CONTROL));
@@ -74,6 +83,8 @@ pub fn hint_for_text(wanted: &str, message: &str, came: &[u8]) -> &'static str {
         UNMASKED_LATE
     } else if !message.is_ascii() && wanted.as_bytes().starts_with(came) {
         CUT_TEXT
+    } else if message.len() > ONE_READ && wanted.as_bytes().starts_with(came) {
+        BEGINNING
     } else if came.len() == wanted.len() {
         WRONG_BYTES
     } else {

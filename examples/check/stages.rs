@@ -70,7 +70,7 @@ pub const STAGES: [Stage; 16] = [
     },
     Stage {
         name: "bytes one by one",
-        rfc: "RFC 6455 5.2, 5.3",
+        rfc: "RFC 6455 5.2, 5.3; RFC 9112 2.2",
         proves: "It doesn't matter how TCP cuts requests and frames into pieces.",
         hint: "One read may return any part of a frame, even one byte. Where is it kept until the rest arrives?",
         run: frames::one_by_one,
@@ -120,7 +120,7 @@ pub const STAGES: [Stage; 16] = [
     Stage {
         name: "clients that vanish",
         rfc: "RFC 6455 7.1.5, 7.1.6",
-        proves: "A client that dies without a Close leaves the list, and harms nobody.",
+        proves: "A client that dies without a Close is disconnected, and harms nobody.",
         hint: "What does your broadcast do if one of its writes fails? Who leaves the list then, and who doesn't?",
         run: room::vanish,
     },

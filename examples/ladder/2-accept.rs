@@ -4,7 +4,7 @@
 //! on, the connection does not speak HTTP any more.
 //!
 //! Still wrong: nothing follows. The server closes the connection after the 101. And any page on the web may connect in its
-//! visitors' names, because nobody looks at `Origin` (10.2). That stays so up to rung 6.
+//! visitors' names, because nobody looks at `Origin` (10.2). That stays so in all six rungs.
 
 use base64::{Engine, prelude::BASE64_STANDARD as BASE64};
 use bytes::Bytes;

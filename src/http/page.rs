@@ -27,7 +27,7 @@ pub const INSPECTOR_STYLE: &str = include_str!("../view/inspector.css");
 /// prints the hash.
 pub const PAGE_POLICY: &str = "default-src 'none'; \
     script-src 'sha256-7J0C6853RieTHud5paxVgWNuDUUI1LpywXbtH4kwc48=' \
-        'sha256-NogEGuQ/MlriO9DSvEInFujjSDFwTRguS5n63m83IQo=' \
+        'sha256-oYQDCv9IO3P34GWnlu2ZfcGKF4sc35AMJRFquvLKYHY=' \
         'sha256-MMKEvayAESdk9GJqoEbguoLbLv1EnnWS+cQ/kVxj/OI='; \
     style-src 'self'; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 

@@ -53,13 +53,15 @@ lists.onmessage = ({ data }) => {
 function show(data) {
   const total = Number(/^members: (\d+)$/m.exec(data)[1]);
   const listed = new Map([...data.matchAll(/^member: (\d+) (-?\d+)$/gm)].map(([, number, id]) => [number, id]));
+  const isComplete = listed.size === total;
   const others = [...listed.values()];
-  if (others.includes(chat.clientId)) others.splice(others.indexOf(chat.clientId), 1);
+  const mine = others.indexOf(chat.clientId);
+  if (mine >= 0) others.splice(mine, 1);
+  else if (isComplete) return; // another page's last list, from before this page joined
   const names = ["you", ...others.slice(0, MOST_NAMES).map(chat.nameOfOther)];
   const more = total - names.length;
   here.textContent = `In the room: ${names.join(", ")}${more > 0 ? ` and ${more.toLocaleString()} more` : ""}`;
   here.hidden = false;
-  const isComplete = listed.size === total;
   if (present && isComplete) {
     tell(listed, present, "joined");
     tell(present, listed, "left");

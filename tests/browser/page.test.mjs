@@ -125,6 +125,7 @@ test("all pages of a browser together have one stream of the members", async () 
   for (let number = 0; number < 8; number += 1) pages.push(await open({ path: `/?id=${number}` })); // a browser opens six connections
   await shows(pages[0], "here", /^In the room: you(, Client #\d){7}$/);
   await shows(pages[7], "here", /^In the room: you(, Client #\d){7}$/);
+  assert.doesNotMatch(await pages[7].textContent("#rows"), /another|joined/);
   await pages[0].close(); // it had the stream
   await shows(pages[7], "here", /^In the room: you(, Client #\d){6}$/);
   await shows(pages[7], "rows", /Client #0 left$/);

@@ -1,6 +1,7 @@
 //! Stages in which a connection ends: the closing handshake, and protocol errors.
 
 use super::super::checker::{Cause, Checker, Explain, Failure};
+use super::super::mistakes::CLOSE_PAYLOAD;
 use test_client::faults;
 use test_client::frame::close as close_frame;
 
@@ -44,7 +45,7 @@ const ERRORS: [(&str, u16, &str); 11] = [
     ("a new message inside a message", 1002, ORDER),
     ("invalid UTF-8", 1007, UTF8),
     ("invalid UTF-8 across fragments", 1007, UTF8),
-    ("Close of 1 byte", 1002, CODES),
+    ("Close of 1 byte", 1002, CLOSE_PAYLOAD),
     ("Close 1005", 1002, CODES),
 ];
 

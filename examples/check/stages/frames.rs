@@ -4,7 +4,7 @@ use super::super::checker::{Checker, Explain, Failure, is_101};
 use super::super::connection::Connection;
 use super::super::transcript::Kind;
 use test_client::faults;
-use test_client::frame::{FIN, TEXT, encode, ping as ping_frame, says_prefix, text as text_frame};
+use test_client::frame::{CONTINUATION, FIN, TEXT, encode, ping as ping_frame, says_prefix, text as text_frame};
 
 const NO_TEXT: &str =
     "Does the handler read from the socket after the 101, and write what it has read to its own client too?";
@@ -19,8 +19,9 @@ const REQUEST_PIECES: &str =
 const EARLY: &str =
     "The frame came in the same read as the end of the request. Where are the bytes behind the empty line?";
 const CHARACTER: &str = "A fragment may end inside a character. Which bytes have to be valid UTF-8 together?";
+const NOT_FINAL: &str = "The first frame has FIN 0: the message goes on.";
 const INTERLEAVED: &str = "A control frame may come between two fragments, and doesn't end the message.";
-const ANY_PAYLOAD: &str = "The payload of a Ping is 0 to 125 bytes. What do they say to the Pong?";
+const ANY_PAYLOAD: &str = "The payload of a Ping is 0 to 125 bytes, and its Pong carries the same.";
 const LONE_PONG: &str = "A Pong that nobody asked for is allowed. What should the server do with it?";
 
 /// Masking keys, besides that of all other frames.
@@ -81,7 +82,9 @@ pub fn one_packet(checker: &mut Checker) -> Result<(), Failure> {
     client.expect_text(client.id, "two")?;
     let (id, opening) = checker.opening();
     checker.next_case();
-    let (early, response) = checker.ask(id, &faults::named("a frame in the request's packet").bytes(opening))?;
+    let (early, response) = checker
+        .ask(id, &faults::named("a frame in the request's packet").bytes(opening))
+        .map_err(|failure| failure.hint(EARLY))?;
     is_101(&response)?;
     let mut early = early.joined();
     early.expect_text(id, "early").or_hint(EARLY)
@@ -94,6 +97,10 @@ fn cause(client: &mut Connection, checker: &Checker, fault: &str) {
 
 pub fn fragments(checker: &mut Checker) -> Result<(), Failure> {
     let mut client = checker.join()?;
+    let fragment = |first, byte: &[u8]| encode(first, Some(KEYS[0]), 1, byte);
+    client.send(&[fragment(TEXT, b"a"), fragment(FIN | CONTINUATION, b"b")].concat());
+    client.expect_text(client.id, "ab").or_hint(NOT_FINAL)?;
+    checker.next_case();
     cause(&mut client, checker, "a Ping between fragments");
     // The Pong is the next stage's.
     client.expect_text(client.id, "xy").or_hint(INTERLEAVED)?;

@@ -12,7 +12,8 @@ const BURST: usize = 20;
 const ROUNDS: usize = 10;
 
 const ONLY_SENDER: &str = "The sender got its message, the other client didn't. Who has to get it?";
-const ORDER: &str = "Two clients spoke at the same time. What makes sure that everyone is written the same order?";
+const ORDER: &str =
+    "Two clients spoke at the same time. What makes sure that all clients get the messages in the same order?";
 const AT_VANISHED: &str = "The client closed its side. What does a read return then, and what does the server do?";
 const SAME_ID: &str = "Two clients with the same id are two clients, as with a page that is open twice. What is the key of your \
                        list?";
