@@ -107,7 +107,7 @@ fn options() -> Vec<Opt> {
     options.push(value(
         "lifecycle",
         "on|off",
-        "GET /lifecycle: the same steps as a text/event-stream",
+        "GET /lifecycle: the same steps as a text/event-stream; GET /members: who is in the room",
         &"on when listening on loopback alone",
         |arguments, text| {
             arguments.lifecycle = Some(on_or_off(text)?);

@@ -3,8 +3,8 @@
 //! New: each member has a bounded queue. `broadcast` puts the frame into all of them, and waits for none. A member whose queue is
 //! full is cut off. A client takes its place before its 101 is written, so it misses nothing from then on (RFC 6455 is silent).
 //!
-//! Still wrong: a message costs each member a queue entry, a wake-up and a write, most of the work of a busy server. A client
-//! that vanishes without a Close keeps its place: nobody sends it a Ping. One that floods fills everyone's queues.
+//! Still wrong: a message costs each member a queue entry, a wake-up and a write. A client that vanishes without a Close keeps its
+//! place: nobody sends it a Ping. One that floods fills everyone's queues.
 
 use base64::{Engine, prelude::BASE64_STANDARD as BASE64};
 use bytes::Bytes;

@@ -28,7 +28,7 @@ pub const INSPECTOR_STYLE: &str = include_str!("../view/inspector.css");
 pub const PAGE_POLICY: &str = "default-src 'none'; \
     script-src 'sha256-7J0C6853RieTHud5paxVgWNuDUUI1LpywXbtH4kwc48=' \
         'sha256-oYQDCv9IO3P34GWnlu2ZfcGKF4sc35AMJRFquvLKYHY=' \
-        'sha256-MMKEvayAESdk9GJqoEbguoLbLv1EnnWS+cQ/kVxj/OI='; \
+        'sha256-i6O0Ctz43Vh0QvxYX6Tpmtf4LIcUFNwHoqBU5zMSzeA='; \
     style-src 'self'; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /// The response that carries the page.

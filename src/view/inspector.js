@@ -231,7 +231,7 @@ function takeStep(phase, step) {
   const name = step.step;
   if (!(phase === 2 && name.startsWith("frame"))) connection.changes += 1;
   if (name === "check") connection.checks.push(step);
-  else if (phase === 3 || name === "joined") connection.acts.push(step);
+  else if (phase === 3) connection.acts.push(step);
   else connection[name] = step;
   if (name === "request") Object.assign(connection, { checks: [], acts: [], arrows: [], gone: false, opening: /upgrade: *websocket/i.test(step.bytes) });
   if (name === "left") connection.gone = true;
@@ -402,7 +402,7 @@ function drawEnding(connection, key) {
   const whose = isMine(connection) ? `this page’s ${isOpen ? "last " : ""}connection` : `the connection of ${chat.nameOf(connection.client ?? "?")}`;
   $("ending-title").textContent = `How ${whose} ended, as the server saw it`;
   drawOnce("ending", key, () => {
-    const items = connection.acts.filter(({ step }) => step !== "joined").map((act) =>
+    const items = connection.acts.map((act) =>
       el("li", { id: anchorOf("termination", act.step) }, el("span", { className: "when" }, act.ms ? `${(act.ms / 1000).toFixed(3)} s` : ""), el("div", {}, ...ending(act))));
     return unfold(el("ol", { className: "acts" }, ...items));
   });

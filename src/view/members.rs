@@ -13,7 +13,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
+use tokio::time::{Instant, Interval, interval};
 
 /// The body of the response: it ends when the server stops.
 #[derive(Debug)]
@@ -29,9 +29,7 @@ impl Members {
     /// The list of this server's members. Returns `None` if too many watch it already.
     pub fn watch(server: &Arc<Shared>) -> Option<Self> {
         let permit = Arc::clone(&server.member_lists).try_acquire_owned().ok()?;
-        let mut interval = interval(MEMBERS_PAUSE);
-        interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Some(Self { server: Arc::clone(server), _permit: permit, interval, sent: None })
+        Some(Self { server: Arc::clone(server), _permit: permit, interval: interval(MEMBERS_PAUSE), sent: None })
     }
 
     /// The next list: after a change, and after a silence, because only a write shows that a viewer is gone.
@@ -69,5 +67,35 @@ impl Body for Members {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         self.poll_next(context).map(|text| text.map(|text| Ok(Frame::data(text))))
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::http::admission::Admission;
+    use crate::server::shared::Options;
+    use crate::view::hooks::View;
+    use std::task::Waker;
+    use std::time::Duration;
+    use tokio::runtime::Builder;
+
+    #[test]
+    fn the_list_comes_again_after_a_silence_and_not_before() {
+        let clock = Builder::new_current_thread().enable_time().build().unwrap();
+        clock.block_on(async {
+            let view = View::new(|_, _, _| (), Admission::default());
+            let server = Arc::new(Shared::new(&Options::default(), view));
+            let mut members = Members::watch(&server).unwrap();
+            for (silence, list) in [(HEARTBEAT / 2, None), (HEARTBEAT, Some("data: members: 0\n\n"))] {
+                members.interval.reset_immediately();
+                members.sent = Some((Instant::now() - silence, 0));
+                // Let the clock notice the tick.
+                tokio::time::sleep(Duration::from_millis(1)).await;
+                let next = members.poll_next(&mut Context::from_waker(Waker::noop()));
+                assert_eq!(next, list.map_or(Poll::Pending, |list| Poll::Ready(Some(list.into()))));
+            }
+        });
     }
 }
