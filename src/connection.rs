@@ -279,7 +279,7 @@ impl Connection {
                 (Seat::Alone(_), Incoming::Text(text)) => encode(Data::Text, &[text.as_bytes()], own),
                 (Seat::Alone(_), Incoming::Binary(bytes)) => encode(Data::Binary, &[bytes], own),
                 (Seat::Room(_), Incoming::Binary(_)) => {
-                    return Err(Failure::new(CloseCode::Unsupported, "this chat takes text only, RFC 6455 7.4.1"));
+                    return Err(Failure::text_only());
                 }
             }
             Ok(())

@@ -18,6 +18,11 @@ impl Failure {
         Self { code, reason: reason.into() }
     }
 
+    /// The failure of a client that sends the chat a binary message.
+    pub fn text_only() -> Self {
+        Self::new(CloseCode::Unsupported, "this chat takes text only, RFC 6455 7.4.1")
+    }
+
     /// A protocol error (1002) against this rule.
     pub(super) fn protocol(rule: &'static str) -> Self {
         Self::new(CloseCode::Protocol, rule)

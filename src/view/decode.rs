@@ -12,7 +12,6 @@ use crate::protocol::output::Output;
 use crate::protocol::{Closing, Incoming, Protocol};
 use std::fmt::Write;
 use std::time::Instant;
-use tungstenite::protocol::frame::coding::CloseCode;
 
 /// Decodes the bytes that follow a client's opening handshake. Returns lines for people, and whether the server accepts the bytes:
 /// they end with a whole message, and break no rule.
@@ -117,9 +116,7 @@ impl Server {
                 done.push(format!("broadcasts {}: \"{}\"", count(text.len() as u64, "byte"), escape(text.as_bytes())));
                 Ok(())
             }
-            Incoming::Binary(_) => {
-                Err(Failure::new(CloseCode::Unsupported, "this chat takes text only, RFC 6455 7.4.1"))
-            }
+            Incoming::Binary(_) => Err(Failure::text_only()),
         });
         let mut answers = Vec::new();
         while !output.is_empty() {
