@@ -105,6 +105,16 @@ fn options() -> Vec<Opt> {
         set: Set::Flag(|arguments| arguments.options.explain = true),
     });
     options.push(value(
+        "redis",
+        "URL",
+        "share the room with all servers that have the same redis://HOST:PORT/ROOM; needs the feature redis",
+        &"none",
+        |arguments, text| {
+            arguments.options.redis = Some(parse(text)?);
+            Ok(())
+        },
+    ));
+    options.push(value(
         "lifecycle",
         "on|off",
         "GET /lifecycle: the same steps as a text/event-stream; GET /members: who is in the room",

@@ -178,6 +178,7 @@ impl Connection {
                 Wake::Read(_) => {}
                 Wake::EndOfStream => return Some(Ending::EndOfStream),
                 Wake::Cut(Cut::Lost(kind)) => return Some(Ending::Lost(kind)),
+                Wake::Cut(Cut::Dismissed(failure)) => self.protocol.close(failure, &mut self.own),
                 Wake::Cut(Cut::TooSlow(behind)) => {
                     let failure = Failure::new(CloseCode::Again, format!("too slow: {behind} bytes behind"));
                     self.protocol.close(failure, &mut self.own);

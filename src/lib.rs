@@ -42,6 +42,7 @@
 //! - **viewer**: a reader of the view: a client of `GET /lifecycle`, or the terminal
 
 pub mod client;
+pub mod cluster;
 pub mod connection;
 pub mod escape;
 pub mod frame;

@@ -12,6 +12,7 @@
 //! - A member whose socket is full keeps its place. Its own task continues from there ([`Member::poll_send`]). The **log**
 //!   keeps the batches that some member has not fully received, once for all of them.
 //! - When a member is far behind, the room is **paced**: speakers are read in turn (`pace`).
+//! - In a room on several servers, frames go to the [`outbox`] first, and come back in the order of all servers.
 //! - Each thread has a **part** of the list, with its own turns and its own log, so that threads rarely wait for each other.
 //!
 //! Invariants: no await under a lock; a list is locked before the pending bytes, never after; a member's own frames are
@@ -19,14 +20,17 @@
 
 mod log;
 pub mod member;
+pub mod outbox;
 mod pace;
 mod place;
 
 use crate::client::Client;
+use crate::frame::Failure;
 use crate::limits::{Limits, MAX_PENDING};
 use crate::view::hooks::View;
 use log::Log;
 use member::Member;
+use outbox::Outbox;
 use pace::Pace;
 use place::Place;
 use std::collections::{BTreeMap, BTreeSet};
@@ -42,6 +46,8 @@ pub struct Room {
     parts: Box<[Part]>,
     max_backlog: u64,
     pace: Pace,
+    /// None in a room on one server.
+    outbox: Option<Outbox>,
     view: View,
 }
 
@@ -80,15 +86,26 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Room {
-    /// An empty room, with one part per thread.
-    pub fn new(parts: usize, limits: &Limits, view: View) -> Arc<Self> {
+    /// An empty room, with one part per thread. One on several servers has an outbox.
+    pub fn new(parts: usize, limits: &Limits, outbox: Option<Outbox>, view: View) -> Arc<Self> {
         Arc::new(Self {
             pending: Mutex::new(Pending { end: 0, bytes: vec![Vec::new(); parts].into() }),
             parts: (0..parts).map(|_| Part::default()).collect(),
             max_backlog: limits.max_backlog as u64,
             pace: Pace::new(limits, Instant::now()),
+            outbox,
             view,
         })
+    }
+
+    /// The outbox of a room on several servers.
+    pub fn outbox(&self) -> Option<&Outbox> {
+        self.outbox.as_ref()
+    }
+
+    /// Whether connections may join. Always true in a room on one server.
+    pub fn is_open(&self) -> bool {
+        self.outbox.as_ref().is_none_or(Outbox::is_open)
     }
 
     /// Returns the number of members.
@@ -107,12 +124,26 @@ impl Room {
     }
 
     /// Adds a connection. It receives all frames broadcast from now on, including those broadcast before
-    /// [`open`](Member::open).
-    pub fn join(self: &Arc<Self>, client: &Arc<Client>) -> Member {
+    /// [`open`](Member::open). Returns None if the room is not open.
+    pub fn join(self: &Arc<Self>, client: &Arc<Client>) -> Option<Member> {
         let mut list = lock(&self.parts[client.part].list);
+        // Asked under the lock: whoever gets a place before `dismiss` is dismissed.
+        if !self.is_open() {
+            return None;
+        }
         let place = Place::new(Arc::clone(client), lock(&self.pending).end);
         list.members.insert(client.number, place);
-        Member::new(Arc::clone(self), Arc::clone(client))
+        Some(Member::new(Arc::clone(self), Arc::clone(client)))
+    }
+
+    /// Closes the connections of all members. Each still receives what was broadcast before. Returns their number.
+    pub fn dismiss(&self, failure: &Failure) -> usize {
+        let dismiss = |part: &Part| {
+            let members = &mut lock(&part.list).members;
+            members.values_mut().for_each(|place| place.dismiss(failure));
+            members.len()
+        };
+        self.parts.iter().map(dismiss).sum()
     }
 
     /// Appends whole frames to the pending bytes of each part. If that is enough for a turn, runs one in every part.
@@ -131,6 +162,14 @@ impl Room {
         if full {
             // The sender runs the turns itself, so it can't be faster than they are.
             (0..self.parts.len()).for_each(|part| self.turn(part));
+        }
+    }
+
+    /// Broadcasts the frames of an entry of the engine's log, which may be the next batch of this server's own.
+    pub fn receive(&self, frames: &[u8], own: bool) {
+        self.speak(frames);
+        if let Some(outbox) = self.outbox.as_ref().filter(|_| own) {
+            outbox.returned(|| self.counts());
         }
     }
 

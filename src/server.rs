@@ -18,6 +18,7 @@ pub mod unfinished;
 pub mod wire;
 
 use crate::client::Client;
+use crate::cluster;
 use crate::connection::{self, Upgraded};
 use crate::escape::count;
 use crate::limits::{ACCEPT_PAUSE, CLOSE_DEADLINE, MAX_HEAD_SIZE, MAX_HEADERS, OUTPUT_DEADLINE, REQUEST_DEADLINE};
@@ -42,6 +43,7 @@ use throttle::Kind;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Handle;
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use wire::Wire;
 
@@ -60,6 +62,7 @@ pub async fn serve(
     let server = Arc::new(Shared::new(&options, view.clone()));
     let terminal = options.explain.then(|| explain::start(&view)).transpose()?;
     let threads = Threads::start(&server, options.threads)?;
+    let node = cluster::join(&server.room, options.redis, &options.limits).await?;
     let accepting: Vec<_> = listeners
         .into_iter()
         .map(|listener| tokio::spawn(accept(Arc::clone(&server), listener, Arc::clone(&threads.runtimes))))
@@ -81,6 +84,7 @@ pub async fn serve(
     if timeout(STOP_CONNECTIONS_DEADLINE, server.all_gone()).await.is_err() {
         warn!("some connections did not close in time");
     }
+    node.iter().for_each(JoinHandle::abort);
     view.end();
     threads.end();
     if let Some(ended) = terminal {

@@ -39,6 +39,8 @@ pub enum Route {
     Chat(i64),
     /// The echo.
     Echo,
+    /// Whether the server serves.
+    Health,
     /// A stream of events, for the connection with this number.
     Stream(fn(&Arc<Shared>, u64) -> Result<Response<ResponseBody>, Refusal>),
 }
@@ -53,6 +55,9 @@ struct Row {
     about: &'static str,
 }
 
+/// The fault while the engine of a room on several servers is not there.
+const OUT_OF_REACH: &str = "the room is out of reach";
+
 /// The path of the chat, before the client's id.
 const CHAT: &str = "/ws/";
 
@@ -65,7 +70,7 @@ static ROUTES: &[Row] = &[
     Row { path: "/echo", route: Route::Echo, methods: &[], about: "/echo" },
     Row { path: "/lifecycle", route: Route::Stream(lifecycle), methods: &[("allow", "GET")], about: "/lifecycle" },
     Row { path: "/members", route: Route::Stream(members), methods: &[("allow", "GET")], about: "/members" },
-    Row { path: "/healthz", route: Route::Fixed(healthy), methods: READ, about: "/healthz" },
+    Row { path: "/healthz", route: Route::Health, methods: READ, about: "/healthz" },
     Row { path: "/page.css", route: Route::Fixed(page_style), methods: READ, about: "" },
     Row { path: "/members.js", route: Route::Fixed(members_script), methods: READ, about: "" },
     Row { path: "/inspector.js", route: Route::Fixed(inspector_script), methods: READ, about: "" },
@@ -145,12 +150,15 @@ impl HttpService {
         }
         match route {
             Route::Fixed(response) => Ok(response().map(Either::Left)),
+            Route::Health if !self.server.room.is_open() => Err(unavailable(OUT_OF_REACH)),
+            Route::Health => Ok(healthy().map(Either::Left)),
             Route::Stream(response) => response(&self.server, self.client.number),
             Route::Chat(client_id) => {
                 self.client.name_chat(client_id);
                 let accept = accept(head, &self.server.admission)?;
                 // The client joins before the 101 is written, so once it has seen the 101, it misses no later message.
                 let member = self.server.room.join(&self.client);
+                let member = member.ok_or_else(|| unavailable(OUT_OF_REACH))?;
                 Ok(self.switch(Purpose::Chat(member), &accept))
             }
             Route::Echo => {

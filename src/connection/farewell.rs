@@ -2,6 +2,7 @@
 
 use super::{Connection, SCRATCH, Seat};
 use crate::client::Client;
+use crate::limits::RETURN_DEADLINE;
 use crate::protocol::Closing;
 use crate::protocol::output::Output;
 use crate::room::member::Cut;
@@ -15,18 +16,17 @@ use std::task::{Context, Poll, ready};
 use std::time::Instant;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::tcp::OwnedWriteHalf;
+use tokio::time::timeout;
 
 impl Connection {
     /// Leaves the room, writes what was broadcast until then and its own last frames, waits for the client's Close, and
     /// then closes TCP before the client does (RFC 6455 7.1.1).
     pub(super) async fn farewell(&mut self) -> Result<(), Cut> {
         self.count_unfinished();
-        // If one of the connection's own frames is partly written, its own frames go before the room's. Only the Close
-        // still goes last.
-        let mut close = match self.own.is_begun() {
-            true => self.own.split_off_end(self.close_length()),
-            false => Output::new(),
-        };
+        // The Close goes last. The connection's other frames go before the room's if one of them is partly written.
+        let mut close = self.own.split_off_end(self.close_length());
+        // An error means that the time is up.
+        let _ = timeout(RETURN_DEADLINE, poll_fn(|context| self.poll_broadcast(context))).await;
         self.leave();
         // Read while writing: the client may have to write before it can read.
         let mut ended = false;
@@ -37,6 +37,17 @@ impl Connection {
             ended = poll_fn(|context| self.poll_discard(context)).await?;
         }
         Ok(())
+    }
+
+    /// Ready when all that the client said has been broadcast, so that it receives its own last words before the Close.
+    fn poll_broadcast(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let Seat::Room(member) = &self.seat else { return Poll::Ready(()) };
+        if member.poll_broadcast(context).is_pending()
+            && !matches!(member.poll_send(context, &mut self.own), Poll::Ready(Err(_)))
+        {
+            return Poll::Pending;
+        }
+        Poll::Ready(())
     }
 
     /// The length of the Close frame at the end of the output.

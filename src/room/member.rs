@@ -4,6 +4,7 @@ use super::pace::Said;
 use super::place::Writer;
 use super::{List, Room, lock};
 use crate::client::Client;
+use crate::frame::Failure;
 use crate::limits::{PACED_READ, READ_SIZE, SHOWN_WAIT};
 use crate::protocol::output::Output;
 use std::io;
@@ -20,6 +21,8 @@ pub struct Member {
     room: Arc<Room>,
     pub(super) client: Arc<Client>,
     said: Said,
+    /// The position in the outbox after its last words.
+    last_words: u64,
     /// Whether the client is not read, because it must wait to speak.
     is_waiting: bool,
     /// How long it has waited since the view was told.
@@ -31,6 +34,8 @@ pub struct Member {
 pub enum Cut {
     /// It is too far behind, by this many bytes.
     TooSlow(u64),
+    /// The room closes its connection.
+    Dismissed(Failure),
     /// Writing to its socket failed.
     Lost(io::ErrorKind),
 }
@@ -45,28 +50,39 @@ impl Member {
     /// The membership of a connection that has a place.
     pub(super) fn new(room: Arc<Room>, client: Arc<Client>) -> Self {
         let said = room.pace.newcomer(Instant::now());
-        Self { room, client, said, is_waiting: false, waited: Duration::ZERO }
+        Self { room, client, said, last_words: 0, is_waiting: false, waited: Duration::ZERO }
     }
 
     pub(super) fn list(&self) -> MutexGuard<'_, List> {
         lock(&self.room.parts[self.client.part].list)
     }
 
-    /// Ready when the client may be read: at once, or when it is its turn to speak, see `pace`. Returns how much
+    /// Ready when the client may be read: at once, or when it is its turn to speak, see `pace` and [`outbox`](super::outbox). Returns how much
     /// may be read, in bytes. A client that has nothing to read in its `socket` does not wait for a turn. None means that there
     /// are bytes already.
     ///
     /// # Errors
     /// The socket is lost.
     pub fn poll_speak(&mut self, socket: Option<&TcpStream>, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        if !self.room.pace.is_paced() {
+        let Room { outbox, pace, .. } = &*self.room;
+        let is_held = outbox.as_ref().is_some_and(|outbox| outbox.is_full() || self.is_waiting);
+        if !pace.is_paced() && !is_held {
             self.is_waiting = false;
             return Poll::Ready(Ok(READ_SIZE));
         }
         if let Some(socket) = socket {
             ready!(socket.poll_read_ready(context))?;
         }
-        let waited = self.room.pace.poll_speak(self.client.number, self.said, Instant::now(), context);
+        let held = match outbox {
+            Some(outbox) if is_held => outbox.poll_speak(self.client.number, context),
+            _ => Poll::Ready(Duration::ZERO),
+        };
+        let waited = match held {
+            Poll::Ready(held) => {
+                pace.poll_speak(self.client.number, self.said, Instant::now(), context).map(|paced| held + paced)
+            }
+            Poll::Pending => Poll::Pending,
+        };
         self.is_waiting = waited.is_pending();
         self.waited += ready!(waited);
         if self.waited >= SHOWN_WAIT {
@@ -85,15 +101,25 @@ impl Member {
         self.is_waiting
     }
 
-    /// Broadcasts whole frames to all members.
-    pub fn broadcast(&self, frames: &[u8]) {
+    /// Broadcasts whole frames to all members, or leaves them to the outbox.
+    pub fn broadcast(&mut self, frames: &[u8]) {
         if !frames.is_empty() {
             if self.room.pace.is_paced() {
                 self.room.pace.count_broadcast(self.said, frames.len(), Instant::now());
             }
+            if let Some(outbox) = &self.room.outbox {
+                self.last_words = outbox.push(&self.client, frames);
+                return;
+            }
             self.room.view.broadcast(&self.client, frames.len(), || self.room.counts());
             self.room.speak(frames);
         }
+    }
+
+    /// Ready when all that the client said has been broadcast. In a room on one server, it has.
+    pub fn poll_broadcast(&self, context: &mut Context<'_>) -> Poll<()> {
+        let outbox = self.room.outbox.as_ref();
+        outbox.map_or(Poll::Ready(()), |outbox| outbox.poll_returned(self.last_words, context))
     }
 
     /// Gives the room the member's socket, once the 101 has been written.
@@ -122,6 +148,7 @@ impl Member {
         match &place.writer {
             Writer::Turn if own.is_empty() => return Poll::Ready(Ok(())),
             Writer::TooSlow { behind, .. } => return Poll::Ready(Err(Cut::TooSlow(*behind))),
+            Writer::Dismissed(failure) => return Poll::Ready(Err(Cut::Dismissed(*failure.clone()))),
             Writer::Lost(kind) => return Poll::Ready(Err(Cut::Lost(*kind))),
             Writer::Opening | Writer::Turn | Writer::Task => place.writer = Writer::Task,
         }
@@ -175,6 +202,7 @@ impl Member {
 impl Drop for Member {
     fn drop(&mut self) {
         self.room.pace.forget(self.client.number);
+        self.room.outbox.iter().for_each(|outbox| outbox.forget(self.client.number));
         let mut list = self.list();
         let List { members, leaving, .. } = &mut *list;
         let _place = members.remove(&self.client.number).or_else(|| leaving.remove(&self.client.number));

@@ -2,6 +2,7 @@
 
 use super::log::Log;
 use crate::client::Client;
+use crate::frame::Failure;
 use crate::limits::{MAX_PENDING, PATIENCE};
 use crate::protocol::output::Output;
 use crate::view::hooks::{Start, View};
@@ -50,6 +51,8 @@ pub(super) enum Writer {
         /// The rest of the frame that its place is in, which must be written before a Close.
         rest: Box<[u8]>,
     },
+    /// Nothing until it leaves: its connection is to be closed.
+    Dismissed(Box<Failure>),
     /// Nothing any more: writing failed.
     Lost(io::ErrorKind),
 }
@@ -88,7 +91,10 @@ impl Place {
                 (self.end, self.writer) = (self.next, Writer::Task);
                 rest
             }
-            _ => {
+            writer => {
+                if matches!(writer, Writer::Dismissed(_)) {
+                    *writer = Writer::Task;
+                }
                 self.end = self.end.min(log.end);
                 Output::new()
             }
@@ -157,10 +163,17 @@ impl Place {
         }
     }
 
+    /// Has the connection closed, unless it is ending already.
+    pub(super) fn dismiss(&mut self, failure: &Failure) {
+        if matches!(self.writer, Writer::Opening | Writer::Turn | Writer::Task) {
+            self.hand_over(Writer::Dismissed(Box::new(failure.clone())));
+        }
+    }
+
     /// Returns the first byte of the stream that the log must keep for this member.
     pub(super) fn needs(&self, end: u64) -> u64 {
         match self.writer {
-            Writer::Opening | Writer::Task if self.next < self.end => self.next.min(end),
+            Writer::Opening | Writer::Task | Writer::Dismissed(_) if self.next < self.end => self.next.min(end),
             _ => end,
         }
     }

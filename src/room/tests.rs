@@ -44,11 +44,11 @@ fn run<T>(future: impl Future<Output = T>) -> T {
 
 fn new_room(parts: usize, max_backlog: usize) -> Arc<Room> {
     let limits = Limits { max_backlog, ..Limits::default() };
-    Room::new(parts, &limits, View::new(|_, _, _| (), Admission::default()))
+    Room::new(parts, &limits, None, View::new(|_, _, _| (), Admission::default()))
 }
 
 fn join(room: &Arc<Room>, part: usize, number: u64) -> Member {
-    room.join(&Arc::new(Client::new(number, part)))
+    room.join(&Arc::new(Client::new(number, part))).unwrap()
 }
 
 fn text(payload: impl AsRef<[u8]>) -> Vec<u8> {
@@ -275,7 +275,7 @@ fn view_receives_all_that_a_member_behind_is_sent() {
     run(async {
         let mut hall = Hall::new();
         let _watch = hall.watch();
-        let room = Room::new(1, &Limits::default(), hall.view.clone());
+        let room = Room::new(1, &Limits::default(), None, hall.view.clone());
         let mut seat = Seat::take(&room, 0, 1).await;
         seat.catch_up().await.unwrap();
         hall.told();
@@ -683,7 +683,7 @@ fn a_panic_under_the_locks_does_not_end_the_room() {
 #[test]
 fn what_is_enough_for_one_turn_runs_it_early_in_every_part() {
     let room = new_room(2, FAR);
-    let member = join(&room, 0, 1);
+    let mut member = join(&room, 0, 1);
     let pending = || lock(&room.pending).bytes.iter().map(Vec::len).max();
     let header = text([]).len() + 8;
     member.broadcast(&text(vec![b'x'; MAX_PENDING - header - 1]));
@@ -744,7 +744,7 @@ impl Model {
     async fn poll(&mut self) {
         if let Some(seat) = &mut self.seat {
             match seat.poll().await {
-                Poll::Ready(Err(Cut::Lost(kind))) => panic!("{kind}"),
+                Poll::Ready(Err(cut @ (Cut::Lost(_) | Cut::Dismissed(_)))) => panic!("{cut:?}"),
                 Poll::Ready(Err(Cut::TooSlow(_))) => self.cut = true,
                 Poll::Ready(Ok(())) | Poll::Pending => {}
             }
@@ -924,7 +924,7 @@ fn room_does_not_wait_for_a_member_that_is_gone() {
 fn room_without_a_pace_waits_for_nobody() {
     run(async {
         let limits = Limits { pace: 0, max_backlog: 8 * HUGE, ..Limits::default() };
-        let room = Room::new(1, &limits, View::new(|_, _, _| (), Admission::default()));
+        let room = Room::new(1, &limits, None, View::new(|_, _, _| (), Admission::default()));
         let mut slow = Seat::take(&room, 0, 1).await;
         slow.catch_up().await.unwrap();
         let frame = text([b'x'; HUGE]);

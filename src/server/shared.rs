@@ -3,9 +3,12 @@
 use super::stop::StopSignal;
 use super::throttle::Throttle;
 use super::unfinished::UnfinishedMessages;
+use crate::cluster::Address;
+
 use crate::http::admission::Admission;
 use crate::limits::{FULL_ANSWERS, Limits, MOST_CONNECTIONS, MOST_MEMBER_LISTS};
 use crate::room::Room;
+use crate::room::outbox::Outbox;
 use crate::view::hooks::View;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -24,6 +27,8 @@ pub struct Options {
     pub lifecycle: bool,
     /// Whether the terminal shows them.
     pub explain: bool,
+    /// Where the room is, if it is on several servers.
+    pub redis: Option<Address>,
 }
 
 impl Default for Options {
@@ -34,6 +39,7 @@ impl Default for Options {
             admission: Admission::default(),
             lifecycle: false,
             explain: false,
+            redis: None,
         }
     }
 }
@@ -72,8 +78,9 @@ impl Shared {
     /// What the connections of a server with these options share.
     pub fn new(options: &Options, view: View) -> Self {
         let max_connections = options.limits.max_connections.clamp(1, MOST_CONNECTIONS);
+        let outbox = options.redis.as_ref().map(|_| Outbox::new(view.clone()));
         Self {
-            room: Room::new(options.threads, &options.limits, view.clone()),
+            room: Room::new(options.threads, &options.limits, outbox, view.clone()),
             limits: options.limits,
             admission: options.admission.clone(),
             view,

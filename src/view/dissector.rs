@@ -142,6 +142,10 @@ impl Dissector {
             What::Broadcast { bytes, members, behind } => {
                 steps.show_frame(|| Event::broadcast(*members, *bytes, *behind));
             }
+            What::Appended { bytes, after } => steps.show_frame(|| Event::appended(*bytes, *after)),
+            What::Returned { bytes, after, members, behind } => {
+                steps.show_frame(|| Event::returned(*members, *bytes, *behind, *after));
+            }
             What::Waited(time) => steps.show(|| Event::waited(*time)),
             What::Left { members } => steps.show(|| Event::left(*members)),
             What::Ended(life) => {

@@ -58,6 +58,24 @@ pub enum What {
         /// Members that are behind.
         behind: usize,
     },
+    /// Messages of the client were appended to the log of a room on several servers.
+    Appended {
+        /// Bytes for each member.
+        bytes: usize,
+        /// Since they were said.
+        after: Duration,
+    },
+    /// They came back from that log, and were broadcast.
+    Returned {
+        /// Bytes for each member.
+        bytes: usize,
+        /// Since they were said.
+        after: Duration,
+        /// Members of this server that receive it.
+        members: usize,
+        /// Members that are behind.
+        behind: usize,
+    },
     /// The client had more to say, and was not read for this long.
     Waited(Duration),
     /// The connection left the room.
@@ -274,6 +292,25 @@ impl View {
         self.tell(client, RESERVED, 0, || {
             let (members, behind) = counts();
             What::Broadcast { bytes, members, behind }
+        });
+    }
+
+    /// The texts of one read were appended to the log of a room on several servers, as `bytes` for each member.
+    pub fn appended(&self, client: &Arc<Client>, bytes: usize, after: Duration) {
+        self.tell(client, RESERVED, 0, || What::Appended { bytes, after });
+    }
+
+    /// They came back from that log, and were broadcast. `counts` is as for [`broadcast`](Self::broadcast).
+    pub fn returned(
+        &self,
+        client: &Arc<Client>,
+        bytes: usize,
+        after: Duration,
+        counts: impl FnOnce() -> (usize, usize),
+    ) {
+        self.tell(client, RESERVED, 0, || {
+            let (members, behind) = counts();
+            What::Returned { bytes, after, members, behind }
         });
     }
 

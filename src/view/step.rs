@@ -253,6 +253,21 @@ impl Event {
         Self::new("broadcast", Phase::Loop, "RFC 6455 6.1", sentence, fields)
     }
 
+    /// What the client said was appended to the log of a room on several servers.
+    pub fn appended(bytes: usize, after: Duration) -> Self {
+        let sentence =
+            format!("appended to the room's log: {} after {}", count(bytes as u64, "byte"), milliseconds(after));
+        let fields = vec![("bytes", bytes.to_string()), ("milliseconds", format!("{:.3}", after.as_secs_f64() * 1e3))];
+        Self::new("appended", Phase::Loop, "no RFC: several servers", sentence, fields)
+    }
+
+    /// What the client said came back from that log, and was broadcast.
+    pub fn returned(members: usize, bytes: usize, behind: usize, after: Duration) -> Self {
+        let Self { sentence, mut fields, phase, rfc, .. } = Self::broadcast(members, bytes, behind);
+        fields.push(("milliseconds", format!("{:.3}", after.as_secs_f64() * 1e3)));
+        Self::new("returned", phase, rfc, format!("came back after {}, {sentence}", milliseconds(after)), fields)
+    }
+
     /// The room is paced, and the client was not read for this long.
     pub fn waited(time: Duration) -> Self {
         let sentence = format!("speaks faster than the room can take: not read for {} ms", time.as_millis());

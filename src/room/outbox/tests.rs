@@ -1,0 +1,150 @@
+use super::*;
+use crate::http::admission::Admission;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Wake;
+
+fn outbox() -> Outbox {
+    let outbox = Outbox::new(View::new(|_, _, _| (), Admission::default()));
+    outbox.open();
+    outbox
+}
+
+fn client(number: u64) -> Arc<Client> {
+    Arc::new(Client::new(number, 0))
+}
+
+/// Counts how often it is woken.
+#[derive(Default)]
+struct Woken(AtomicUsize);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+fn ready<T>(future: impl Future<Output = T>) -> Option<T> {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(value) => Some(value),
+        Poll::Pending => None,
+    }
+}
+
+fn may_speak(outbox: &Outbox, number: u64) -> bool {
+    ready(poll_fn(|context| outbox.poll_speak(number, context))).is_some()
+}
+
+fn has_returned(outbox: &Outbox, position: u64) -> bool {
+    ready(poll_fn(|context| outbox.poll_returned(position, context))).is_some()
+}
+
+#[test]
+fn batch_has_what_was_said_since_the_last_one() {
+    let outbox = outbox();
+    assert!(outbox.try_take().is_none());
+    assert_eq!((outbox.push(&client(1), b"ab"), outbox.push(&client(2), b"c")), (2, 3));
+    let batch = outbox.try_take().unwrap();
+    assert_eq!((batch.number, batch.frames.as_slice()), (1, &b"abc"[..]));
+    assert!(outbox.try_take().is_none());
+    outbox.push(&client(1), b"d");
+    let batch = outbox.try_take().unwrap();
+    assert_eq!((batch.number, batch.frames.as_slice()), (2, &b"d"[..]));
+}
+
+#[test]
+fn client_knows_when_its_words_have_come_back() {
+    let outbox = outbox();
+    let first = outbox.push(&client(1), b"ab");
+    outbox.try_take().unwrap();
+    let second = outbox.push(&client(2), b"c");
+    assert!(!has_returned(&outbox, first));
+    assert_eq!((outbox.next_return(), outbox.last_appended()), (1, 0));
+    outbox.appended();
+    outbox.returned(|| (0, 0));
+    assert!(has_returned(&outbox, first) && !has_returned(&outbox, second));
+    assert_eq!((outbox.next_return(), outbox.last_appended()), (2, 1));
+    outbox.try_take().unwrap();
+    outbox.returned(|| (0, 0));
+    assert!(has_returned(&outbox, second));
+    // It may come back before the engine says that it was appended.
+    assert_eq!((outbox.next_return(), outbox.last_appended()), (3, 1));
+}
+
+#[test]
+fn leaving_client_is_woken_when_its_words_come_back() {
+    let (outbox, woken) = (outbox(), Arc::new(Woken::default()));
+    let end = outbox.push(&client(1), b"a");
+    let waker = Waker::from(Arc::clone(&woken));
+    assert!(outbox.poll_returned(end, &mut Context::from_waker(&waker)).is_pending());
+    outbox.try_take().unwrap();
+    assert_eq!(woken.0.load(Ordering::SeqCst), 1);
+    assert!(outbox.poll_returned(end, &mut Context::from_waker(&waker)).is_pending());
+    outbox.returned(|| (0, 0));
+    assert_eq!(woken.0.load(Ordering::SeqCst), 2);
+}
+
+#[test]
+fn full_outbox_holds_the_speakers_until_it_is_taken() {
+    let outbox = outbox();
+    outbox.push(&client(1), &[0; OUTBOX - 1]);
+    assert!(!outbox.is_full() && may_speak(&outbox, 1));
+    outbox.push(&client(1), &[0]);
+    assert!(outbox.is_full() && !may_speak(&outbox, 1) && !may_speak(&outbox, 2));
+    outbox.try_take().unwrap();
+    assert!(!outbox.is_full() && may_speak(&outbox, 1) && may_speak(&outbox, 2));
+    assert!(lock(&outbox.state).held.is_empty());
+}
+
+#[test]
+fn speakers_go_on_in_the_order_in_which_they_were_held() {
+    struct Order(u64, Arc<Mutex<Vec<u64>>>);
+    impl Wake for Order {
+        fn wake(self: Arc<Self>) {
+            lock(&self.1).push(self.0);
+        }
+    }
+    let (outbox, order) = (outbox(), Arc::default());
+    let hold = |number| {
+        let waker = Waker::from(Arc::new(Order(number, Arc::clone(&order))));
+        assert!(outbox.poll_speak(number, &mut Context::from_waker(&waker)).is_pending());
+    };
+    outbox.push(&client(1), &[0; OUTBOX]);
+    [3, 1, 2].into_iter().for_each(hold);
+    outbox.try_take().unwrap();
+    assert_eq!(*lock(&order), [3, 1, 2]);
+    // The first one fills it again. The others are still before it.
+    assert!(may_speak(&outbox, 3));
+    outbox.push(&client(3), &[0; OUTBOX]);
+    [3, 1, 2].into_iter().for_each(hold);
+    lock(&order).clear();
+    outbox.try_take().unwrap();
+    assert_eq!(*lock(&order), [1, 2, 3]);
+    // A client that is gone is not woken.
+    outbox.push(&client(3), &[0; OUTBOX]);
+    [1, 2].into_iter().for_each(hold);
+    outbox.forget(1);
+    lock(&order).clear();
+    outbox.close();
+    assert_eq!(*lock(&order), [2, 3]);
+}
+
+#[test]
+fn closed_outbox_drops_what_is_said_and_holds_nobody() {
+    let outbox = outbox();
+    outbox.push(&client(1), &[0; OUTBOX]);
+    outbox.try_take().unwrap();
+    let end = outbox.push(&client(1), &[0; OUTBOX]);
+    assert!(outbox.is_full() && !may_speak(&outbox, 1) && !has_returned(&outbox, end));
+    outbox.close();
+    assert!(!outbox.is_open() && may_speak(&outbox, 1) && has_returned(&outbox, end));
+    let end = outbox.push(&client(1), b"late");
+    assert!(has_returned(&outbox, end) && outbox.try_take().is_none());
+    // Batches are counted anew.
+    outbox.open();
+    let end = outbox.push(&client(1), b"new");
+    assert!(!has_returned(&outbox, end));
+    assert_eq!((outbox.next_return(), outbox.last_appended()), (1, 0));
+    assert_eq!(outbox.try_take().unwrap().number, 1);
+}
