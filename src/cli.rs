@@ -5,6 +5,7 @@ use lexopt::prelude::{Long, Short, Value, ValueExt};
 use std::fmt::{Display, Write};
 use std::ops::RangeInclusive;
 use std::str::FromStr;
+use switchboard::limits::cluster::LARGEST_MESSAGE;
 use switchboard::limits::{LimitOption, Limits, MOST_THREADS};
 use switchboard::server::shared::Options;
 
@@ -196,6 +197,9 @@ pub fn command(mut parser: lexopt::Parser, max_connections: usize) -> Result<Com
     }
     let Arguments { hosts, lifecycle, options, .. } = &mut arguments;
     options.limits.check().map_err(|error| lexopt::Error::Custom(error.into()))?;
+    if options.redis.is_some() && options.limits.max_message_size > LARGEST_MESSAGE {
+        return Err(format!("--max-message-size: must be at most {LARGEST_MESSAGE} with --redis").into());
+    }
     if hosts.is_empty() {
         hosts.push(Host::loopback());
     }
@@ -312,6 +316,28 @@ mod tests {
         assert_eq!((hosts, port, options.threads), (vec!["::1".parse().expect("an address")], 9, 3));
         assert_eq!(options.admission.allowed, ["http://a.example".parse().expect("an origin")]);
         assert!(options.explain);
+    }
+
+    #[cfg(not(feature = "redis"))]
+    #[test]
+    fn redis_needs_a_build_with_the_feature() {
+        let parser = lexopt::Parser::from_args(["--redis", "redis://127.0.0.1/room"]);
+        let error = command(parser, 77).expect_err("no support").to_string();
+        assert!(error.contains("build it with `--features redis`"), "{error}");
+    }
+
+    #[cfg(feature = "redis")]
+    #[test]
+    fn largest_message_fits_an_entry_of_the_log() {
+        let arguments = |size: usize| {
+            let line = format!("--redis redis://127.0.0.1/room --max-backlog 99999999 --max-message-size {size}");
+            command(lexopt::Parser::from_args(line.split(' ')), 77)
+        };
+        assert!(
+            matches!(arguments(LARGEST_MESSAGE), Ok(Command::Serve(Arguments { options, .. })) if options.redis.is_some())
+        );
+        let error = arguments(LARGEST_MESSAGE + 1).expect_err("too large").to_string();
+        assert_eq!(error, "--max-message-size: must be at most 16777216 with --redis");
     }
 
     #[test]

@@ -1,8 +1,10 @@
-//! The server's limits, with their units. [`per_second`] counts events against a limit.
+//! The server's limits, with their units. [`per_second`] counts events against a limit; [`cluster`] has the limits of a room on
+//! several servers.
 //!
 //! Those in [`Limits`] are options of the command line. To add one: a field, its default, a row in [`Limits::OPTIONS`], and the
 //! help block of the README, which `cargo test` compares.
 
+pub mod cluster;
 pub mod per_second;
 
 use std::error::Error;
@@ -104,7 +106,7 @@ impl Limits {
             value: "SECONDS",
             help: "disconnect (1013) all clients after Redis was out of reach for this long",
             default: None,
-            range: 1..=LONGEST_REDIS_PATIENCE,
+            range: 1..=cluster::LONGEST_PATIENCE,
             get: |limits| limits.redis_patience.as_secs(),
             set: |limits, seconds| limits.redis_patience = Duration::from_secs(seconds),
         },
@@ -307,34 +309,6 @@ pub const MOST_THREADS: usize = 256;
 /// The longest `--ping-interval` in seconds: a day.
 pub const LONGEST_PING_INTERVAL: u64 = 24 * 60 * 60;
 
-/// The longest `--redis-patience` in seconds. After ten times as long, Redis forgets which appends of a server it has seen.
-pub const LONGEST_REDIS_PATIENCE: u64 = 360;
-
-/// Bytes in the outbox of a room on several servers from which speakers are held. Another batch of that size may be on its way.
-pub const OUTBOX: usize = 1024 * 1024;
-
-/// The largest `--max-message-size` in a room on several servers: 16 MiB. An entry of the log has at least one message, and
-/// must travel to and from Redis within [`ENGINE_DEADLINE`].
-pub const LARGEST_SHARED_MESSAGE: usize = 16 * 1024 * 1024;
-
-/// Bytes that the log of a room on several servers keeps, for servers that are cut off for a while.
-pub const LOG_KEEPS: u64 = 64 * 1024 * 1024;
-
-/// Entries that are read from the log at a time, each about as large as the outbox at most.
-pub const ENTRIES_PER_READ: usize = 8;
-
-/// The silence after which a server checks that it has not missed the end of the log.
-pub const ENGINE_CHECK: Duration = Duration::from_secs(1);
-
-/// How long the engine may take to answer before the connection to it is given up.
-pub const ENGINE_DEADLINE: Duration = Duration::from_secs(3);
-
-/// The pause between two attempts to reach the engine.
-pub const ENGINE_PAUSE: Duration = Duration::from_millis(100);
-
-/// How long a client that leaves waits for its last words to come back from the engine.
-pub const RETURN_DEADLINE: Duration = Duration::from_secs(1);
-
 /// Connections beyond `max_connections` that are answered with 503 at a time. The rest are closed without an answer.
 pub const FULL_ANSWERS: usize = 16;
 
@@ -410,9 +384,6 @@ const _: () = {
     // A viewer that reads once a second misses nothing.
     assert!((STEPS_PER_SECOND as usize) < VIEWER_QUEUE);
     assert!(FULL_ANSWERS < OTHER_OPEN_FILES);
-    assert!(RETURN_DEADLINE.as_millis() < CLOSE_DEADLINE.as_millis());
-    // An idle read of the log ends before it counts as unanswered.
-    assert!(ENGINE_CHECK.as_millis() < ENGINE_DEADLINE.as_millis());
 };
 
 #[cfg(test)]

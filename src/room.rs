@@ -25,7 +25,6 @@ mod pace;
 mod place;
 
 use crate::client::Client;
-use crate::frame::Failure;
 use crate::limits::{Limits, MAX_PENDING};
 use crate::view::hooks::View;
 use log::Log;
@@ -98,16 +97,6 @@ impl Room {
         })
     }
 
-    /// The outbox of a room on several servers.
-    pub fn outbox(&self) -> Option<&Outbox> {
-        self.outbox.as_ref()
-    }
-
-    /// Whether connections may join. Always true in a room on one server.
-    pub fn is_open(&self) -> bool {
-        self.outbox.as_ref().is_none_or(Outbox::is_open)
-    }
-
     /// Returns the number of members.
     pub fn members(&self) -> usize {
         self.parts.iter().map(|part| lock(&part.list).members.len()).sum()
@@ -136,16 +125,6 @@ impl Room {
         Some(Member::new(Arc::clone(self), Arc::clone(client)))
     }
 
-    /// Closes the connections of all members. Each still receives what was broadcast before. Returns their number.
-    pub fn dismiss(&self, failure: &Failure) -> usize {
-        let dismiss = |part: &Part| {
-            let members = &mut lock(&part.list).members;
-            members.values_mut().for_each(|place| place.dismiss(failure));
-            members.len()
-        };
-        self.parts.iter().map(dismiss).sum()
-    }
-
     /// Appends whole frames to the pending bytes of each part. If that is enough for a turn, runs one in every part.
     fn speak(&self, frames: &[u8]) {
         let mut pending = lock(&self.pending);
@@ -162,14 +141,6 @@ impl Room {
         if full {
             // The sender runs the turns itself, so it can't be faster than they are.
             (0..self.parts.len()).for_each(|part| self.turn(part));
-        }
-    }
-
-    /// Broadcasts the frames of an entry of the engine's log, which may be the next batch of this server's own.
-    pub fn receive(&self, frames: &[u8], own: bool) {
-        self.speak(frames);
-        if let Some(outbox) = self.outbox.as_ref().filter(|_| own) {
-            outbox.returned(|| self.counts());
         }
     }
 

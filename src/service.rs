@@ -12,7 +12,9 @@ use crate::escape::quote;
 use crate::handshake::{Accept, accept, asks_for_websocket};
 use crate::http::page::{inspector_script, inspector_style, members_script, page, page_style};
 use crate::http::refusal::{Fields, Head, Refusal, Sent};
-use crate::http::responses::{bad_client_id, check_http, healthy, last, no_websocket, not_found, unavailable};
+use crate::http::responses::{
+    bad_client_id, check_http, healthy, last, no_websocket, not_found, out_of_reach, unavailable,
+};
 use crate::http::streams::{ResponseBody, lifecycle, members};
 use crate::limits::MAX_REQUESTS;
 use crate::server::shared::Shared;
@@ -54,9 +56,6 @@ struct Row {
     /// How a 404 lists the path. Empty if it does not.
     about: &'static str,
 }
-
-/// The fault while the engine of a room on several servers is not there.
-const OUT_OF_REACH: &str = "the room is out of reach";
 
 /// The path of the chat, before the client's id.
 const CHAT: &str = "/ws/";
@@ -150,15 +149,14 @@ impl HttpService {
         }
         match route {
             Route::Fixed(response) => Ok(response().map(Either::Left)),
-            Route::Health if !self.server.room.is_open() => Err(unavailable(OUT_OF_REACH)),
+            Route::Chat(_) | Route::Health if !self.server.room.is_open() => Err(out_of_reach()),
             Route::Health => Ok(healthy().map(Either::Left)),
             Route::Stream(response) => response(&self.server, self.client.number),
             Route::Chat(client_id) => {
                 self.client.name_chat(client_id);
                 let accept = accept(head, &self.server.admission)?;
                 // The client joins before the 101 is written, so once it has seen the 101, it misses no later message.
-                let member = self.server.room.join(&self.client);
-                let member = member.ok_or_else(|| unavailable(OUT_OF_REACH))?;
+                let member = self.server.room.join(&self.client).ok_or_else(out_of_reach)?;
                 Ok(self.switch(Purpose::Chat(member), &accept))
             }
             Route::Echo => {

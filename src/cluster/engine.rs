@@ -9,7 +9,7 @@
 
 use super::address::Address;
 use super::chain::{Entry, Head, tag};
-use crate::limits::{ENGINE_CHECK, ENGINE_DEADLINE, ENTRIES_PER_READ, LOG_KEEPS};
+use crate::limits::cluster::{CHECK, DEADLINE, ENTRIES_PER_READ, LOG_KEEPS};
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, Cmd, ConnectionInfo, RedisError, Value, cmd, pipe};
 use std::fmt::{self, Display, Formatter};
@@ -51,7 +51,7 @@ impl Display for Trouble {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
             Self::Redis(error) => write!(f, "{error}"),
-            Self::NoAnswer => write!(f, "no answer within {} s", ENGINE_DEADLINE.as_secs()),
+            Self::NoAnswer => write!(f, "no answer within {} s", DEADLINE.as_secs()),
             Self::Replica => write!(f, "it is a replica, and a room needs the master"),
             Self::Version(version) => {
                 let (major, minor) = OLDEST_VERSION;
@@ -131,7 +131,7 @@ impl Engine {
 
     /// Reads the entries after a place, or waits for some until it is time to [`check`](Self::check).
     pub(super) async fn read(&self, connection: &mut Connection, place: u64) -> Result<Vec<Entry>, Trouble> {
-        let block = u64::try_from(ENGINE_CHECK.as_millis()).expect("a second");
+        let block = u64::try_from(CHECK.as_millis()).expect("a second");
         let mut read = cmd("XREAD");
         read.arg("BLOCK").arg(block).arg("COUNT").arg(ENTRIES_PER_READ);
         entries(connection.ask(self.after(&mut read, place)).await?)
@@ -163,7 +163,7 @@ impl Connection {
 }
 
 async fn in_time<T>(answer: impl Future<Output = Result<T, RedisError>>) -> Result<T, Trouble> {
-    Ok(timeout(ENGINE_DEADLINE, answer).await.map_err(|_| Trouble::NoAnswer)??)
+    Ok(timeout(DEADLINE, answer).await.map_err(|_| Trouble::NoAnswer)??)
 }
 
 fn check_role(answer: &Value) -> Result<(), Trouble> {

@@ -10,7 +10,7 @@ use super::chain::{Chain, Entry, Gap, Head};
 use super::engine::{Connection, Engine, Trouble};
 use crate::escape::count;
 use crate::frame::Failure;
-use crate::limits::ENGINE_PAUSE;
+use crate::limits::cluster::PAUSE;
 use crate::room::Room;
 use crate::room::outbox::{Batch, Outbox};
 use log::{info, warn};
@@ -248,7 +248,7 @@ impl Outage {
             self.since = Some(Instant::now());
             warn!("{} fails: {trouble}", self.what);
         }
-        sleep(ENGINE_PAUSE).await;
+        sleep(PAUSE).await;
     }
 
     fn end(&self) {

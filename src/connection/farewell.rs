@@ -2,7 +2,7 @@
 
 use super::{Connection, SCRATCH, Seat};
 use crate::client::Client;
-use crate::limits::RETURN_DEADLINE;
+use crate::limits::cluster::RETURN_DEADLINE;
 use crate::protocol::Closing;
 use crate::protocol::output::Output;
 use crate::room::member::Cut;

@@ -94,6 +94,11 @@ pub fn unavailable(fault: &'static str) -> Refusal {
     }
 }
 
+/// The log of a room on several servers is out of reach.
+pub fn out_of_reach() -> Refusal {
+    unavailable("the room is out of reach")
+}
+
 /// Marks a response as the last of its connection, unless it is the 101.
 pub fn last<B>(mut response: Response<B>, version: Version) -> Response<B> {
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {

@@ -111,7 +111,7 @@ impl Member {
                 self.last_words = outbox.push(&self.client, frames);
                 return;
             }
-            self.room.view.broadcast(&self.client, frames.len(), || self.room.counts());
+            self.room.view.broadcast(&self.client, frames.len(), None, || self.room.counts());
             self.room.speak(frames);
         }
     }

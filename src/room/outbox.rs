@@ -7,9 +7,10 @@
 //! - A full outbox holds the speakers: their sockets are not read, so TCP holds the clients back, as when the room is paced.
 //! - The engine takes the frames in numbered batches, which come back in the same order.
 
-use super::lock;
+use super::{Part, Room, lock};
 use crate::client::Client;
-use crate::limits::OUTBOX;
+use crate::frame::Failure;
+use crate::limits::cluster::OUTBOX;
 use crate::view::hooks::View;
 use std::collections::{BTreeMap, VecDeque};
 use std::mem::take;
@@ -232,7 +233,37 @@ impl Outbox {
         take(&mut state.leaving).into_iter().for_each(Waker::wake);
         drop(state);
         for Spoken { client, bytes, at } in &spoken {
-            self.view.returned(client, *bytes, at.elapsed(), &counts);
+            self.view.broadcast(client, *bytes, Some(at.elapsed()), &counts);
+        }
+    }
+}
+
+impl Room {
+    /// The outbox of a room on several servers.
+    pub fn outbox(&self) -> Option<&Outbox> {
+        self.outbox.as_ref()
+    }
+
+    /// Whether connections may join. Always true in a room on one server.
+    pub fn is_open(&self) -> bool {
+        self.outbox.as_ref().is_none_or(Outbox::is_open)
+    }
+
+    /// Closes the connections of all members. Each still receives what was broadcast before. Returns their number.
+    pub fn dismiss(&self, failure: &Failure) -> usize {
+        let dismiss = |part: &Part| {
+            let members = &mut lock(&part.list).members;
+            members.values_mut().for_each(|place| place.dismiss(failure));
+            members.len()
+        };
+        self.parts.iter().map(dismiss).sum()
+    }
+
+    /// Broadcasts the frames of an entry of the engine's log, which may be the next batch of this server's own.
+    pub fn receive(&self, frames: &[u8], own: bool) {
+        self.speak(frames);
+        if let Some(outbox) = self.outbox.as_ref().filter(|_| own) {
+            outbox.returned(|| self.counts());
         }
     }
 }

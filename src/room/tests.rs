@@ -1,9 +1,9 @@
 use super::member::Cut;
 use super::pace::Waiting;
 use super::*;
-use crate::frame::encode;
-use crate::frame::length_on_wire;
+use crate::frame::{Failure, encode, length_on_wire};
 use crate::http::admission::Admission;
+use crate::limits::cluster::OUTBOX;
 use crate::limits::{PACE_STEP, PATIENCE};
 use crate::protocol::output::Output;
 use crate::view::audience::tests::Hall;
@@ -24,7 +24,7 @@ use tokio::net::tcp::OwnedWriteHalf;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
-use tungstenite::protocol::frame::coding::Data;
+use tungstenite::protocol::frame::coding::{CloseCode, Data};
 
 const FAR: usize = 16 * 1024 * 1024;
 
@@ -933,5 +933,121 @@ fn room_without_a_pace_waits_for_nobody() {
             assert!(slow.poll().await.is_pending());
             assert!(!room.pace.is_paced());
         }
+    });
+}
+
+/// A room on several servers, whose engine is this test.
+fn shared_room(parts: usize) -> Arc<Room> {
+    let view = View::new(|_, _, _| (), Admission::default());
+    let room = Room::new(parts, &Limits::default(), Some(Outbox::new(view.clone())), view);
+    room.outbox().unwrap().open();
+    room
+}
+
+/// The engine takes a batch, and appends it.
+async fn append(room: &Room) -> Vec<u8> {
+    let outbox = room.outbox().unwrap();
+    let batch = soon(outbox.take()).await;
+    outbox.appended();
+    batch.frames
+}
+
+#[test]
+fn shared_room_broadcasts_what_comes_back() {
+    run(async {
+        let room = shared_room(2);
+        let (mut speaker, mut other) = (Seat::take(&room, 0, 1).await, Seat::take(&room, 1, 2).await);
+        let (mine, theirs) = (text("mine"), text("theirs"));
+        speaker.member.broadcast(&mine);
+        let entry = append(&room).await;
+        assert_eq!(entry, mine);
+        let pending = |seat: &Seat| {
+            let mut context = Context::from_waker(Waker::noop());
+            seat.member.poll_broadcast(&mut context).is_pending()
+        };
+        assert!(pending(&speaker) && !pending(&other));
+        room.receive(&theirs, false);
+        assert!(pending(&speaker));
+        room.receive(&entry, true);
+        assert!(!pending(&speaker));
+        (0..2).for_each(|part| room.turn(part));
+        let expected = [theirs, mine].concat();
+        for seat in [&mut speaker, &mut other] {
+            assert_eq!(seat.hear(expected.len()).await, expected);
+        }
+    });
+}
+
+#[test]
+fn shared_room_admits_nobody_while_it_is_closed() {
+    let room = shared_room(1);
+    let newcomer = Arc::new(Client::new(1, 0));
+    assert!(room.is_open() && room.join(&newcomer).is_some());
+    room.outbox().unwrap().close();
+    assert!(!room.is_open() && room.join(&newcomer).is_none());
+    assert_eq!(room.members(), 0);
+    let alone = new_room(1, FAR);
+    assert!(alone.is_open() && alone.outbox().is_none());
+}
+
+#[test]
+fn dismissed_members_receive_what_was_said_before() {
+    run(async {
+        let room = shared_room(2);
+        let failure = Failure::new(CloseCode::Restart, "why");
+        let opening = join(&room, 0, 1);
+        let (mut slow, mut fast) = (Seat::take(&room, 0, 2).await, Seat::take(&room, 1, 3).await);
+        slow.catch_up().await.unwrap();
+        fast.catch_up().await.unwrap();
+        let said = text([b'x'; HUGE]);
+        say(&room, &said);
+        assert!(slow.poll().await.is_pending());
+        assert_eq!(fast.hear(said.len()).await, said);
+        let left = Seat::take(&room, 0, 4).await;
+        assert!(left.member.leave().is_empty());
+        assert_eq!(room.dismiss(&failure), 3);
+        let opening = Seat::open(opening).await;
+        for mut seat in [opening, slow, fast] {
+            for _ in 0..2 {
+                let Poll::Ready(Err(Cut::Dismissed(told))) = seat.poll().await else { panic!("not told") };
+                assert_eq!(told, failure);
+            }
+            // What is said now is not for it, but the log keeps the rest for it.
+            let expected = if seat.member.client.number == 3 { Vec::new() } else { said.clone() };
+            assert!(seat.leave().await == expected);
+        }
+        assert!(left.leave().await.is_empty());
+        assert_eq!(log_length(&room), 0);
+    });
+}
+
+#[test]
+fn members_that_are_too_slow_or_lost_are_not_told_again() {
+    run(async {
+        let limits = Limits { max_backlog: HUGE, ..Limits::default() };
+        let room = Room::new(1, &limits, None, View::new(|_, _, _| (), Admission::default()));
+        let mut slow = Seat::take(&room, 0, 1).await;
+        slow.catch_up().await.unwrap();
+        (0..4).for_each(|_| say(&room, &text([b'x'; HUGE])));
+        room.dismiss(&Failure::new(CloseCode::Restart, "why"));
+        assert!(matches!(slow.poll().await, Poll::Ready(Err(Cut::TooSlow(_)))));
+    });
+}
+
+#[test]
+fn full_outbox_stops_reading_from_a_client_that_has_more_to_say() {
+    run(async {
+        let room = shared_room(1);
+        let (mut seat, socket) = (Seat::take(&room, 0, 1).await, soon(pair()).await.1);
+        let may_speak = async |seat: &mut Seat, socket| {
+            poll_fn(|context| Poll::Ready(seat.member.poll_speak(socket, context).is_ready())).await
+        };
+        assert!(may_speak(&mut seat, None).await && !seat.member.is_waiting());
+        seat.member.broadcast(&text(vec![b'x'; OUTBOX]));
+        // It has nothing to say, so it does not count as waiting.
+        assert!(!may_speak(&mut seat, Some(&socket)).await && !seat.member.is_waiting());
+        assert!(!may_speak(&mut seat, None).await && seat.member.is_waiting());
+        append(&room).await;
+        assert!(may_speak(&mut seat, None).await && !seat.member.is_waiting());
     });
 }

@@ -139,13 +139,10 @@ impl Dissector {
             What::Written(bytes, start) => connection.take_output(bytes, *start, record.at, &mut steps),
             What::Shutdown => connection.end(Side::Server),
             What::Joined { members } => steps.show(|| Event::joined(*members)),
-            What::Broadcast { bytes, members, behind } => {
-                steps.show_frame(|| Event::broadcast(*members, *bytes, *behind));
+            What::Broadcast { bytes, members, behind, after } => {
+                steps.show_frame(|| Event::broadcast(*members, *bytes, *behind, *after));
             }
             What::Appended { bytes, after } => steps.show_frame(|| Event::appended(*bytes, *after)),
-            What::Returned { bytes, after, members, behind } => {
-                steps.show_frame(|| Event::returned(*members, *bytes, *behind, *after));
-            }
             What::Waited(time) => steps.show(|| Event::waited(*time)),
             What::Left { members } => steps.show(|| Event::left(*members)),
             What::Ended(life) => {

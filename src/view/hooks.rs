@@ -57,6 +57,8 @@ pub enum What {
         members: usize,
         /// Members that are behind.
         behind: usize,
+        /// In a room on several servers: since they were said.
+        after: Option<Duration>,
     },
     /// Messages of the client were appended to the log of a room on several servers.
     Appended {
@@ -64,17 +66,6 @@ pub enum What {
         bytes: usize,
         /// Since they were said.
         after: Duration,
-    },
-    /// They came back from that log, and were broadcast.
-    Returned {
-        /// Bytes for each member.
-        bytes: usize,
-        /// Since they were said.
-        after: Duration,
-        /// Members of this server that receive it.
-        members: usize,
-        /// Members that are behind.
-        behind: usize,
     },
     /// The client had more to say, and was not read for this long.
     Waited(Duration),
@@ -287,31 +278,23 @@ impl View {
     }
 
     /// The texts of one read are broadcast, as `bytes` for each member. `counts` returns the number of members, and how many
-    /// of them are behind.
-    pub fn broadcast(&self, client: &Arc<Client>, bytes: usize, counts: impl FnOnce() -> (usize, usize)) {
+    /// of them are behind. `after` is the time since they were said, in a room on several servers.
+    pub fn broadcast(
+        &self,
+        client: &Arc<Client>,
+        bytes: usize,
+        after: Option<Duration>,
+        counts: impl FnOnce() -> (usize, usize),
+    ) {
         self.tell(client, RESERVED, 0, || {
             let (members, behind) = counts();
-            What::Broadcast { bytes, members, behind }
+            What::Broadcast { bytes, members, behind, after }
         });
     }
 
     /// The texts of one read were appended to the log of a room on several servers, as `bytes` for each member.
     pub fn appended(&self, client: &Arc<Client>, bytes: usize, after: Duration) {
         self.tell(client, RESERVED, 0, || What::Appended { bytes, after });
-    }
-
-    /// They came back from that log, and were broadcast. `counts` is as for [`broadcast`](Self::broadcast).
-    pub fn returned(
-        &self,
-        client: &Arc<Client>,
-        bytes: usize,
-        after: Duration,
-        counts: impl FnOnce() -> (usize, usize),
-    ) {
-        self.tell(client, RESERVED, 0, || {
-            let (members, behind) = counts();
-            What::Returned { bytes, after, members, behind }
-        });
     }
 
     /// The client had more to say, and was not read for this long.

@@ -244,12 +244,14 @@ impl Event {
         Self::new("fragment", Phase::Loop, "RFC 6455 5.4", sentence, fields)
     }
 
-    /// The client said something to the room.
-    pub fn broadcast(members: usize, bytes: usize, behind: usize) -> Self {
+    /// What the client said is broadcast. `after` is the time since then, in a room on several servers.
+    pub fn broadcast(members: usize, bytes: usize, behind: usize, after: Option<Duration>) -> Self {
         let (to_each, of) = (count(bytes as u64, "byte"), count(members as u64, "member"));
-        let sentence = format!("broadcast: {to_each} to each of {of}, {behind} behind");
-        let fields =
+        let back = after.map_or_else(String::new, |after| format!("back after {}, ", milliseconds(after)));
+        let sentence = format!("{back}broadcast: {to_each} to each of {of}, {behind} behind");
+        let mut fields =
             vec![("members", members.to_string()), ("bytes", bytes.to_string()), ("behind", behind.to_string())];
+        fields.extend(after.map(|after| ("milliseconds", format!("{:.3}", after.as_secs_f64() * 1e3))));
         Self::new("broadcast", Phase::Loop, "RFC 6455 6.1", sentence, fields)
     }
 
@@ -259,13 +261,6 @@ impl Event {
             format!("appended to the room's log: {} after {}", count(bytes as u64, "byte"), milliseconds(after));
         let fields = vec![("bytes", bytes.to_string()), ("milliseconds", format!("{:.3}", after.as_secs_f64() * 1e3))];
         Self::new("appended", Phase::Loop, "no RFC: several servers", sentence, fields)
-    }
-
-    /// What the client said came back from that log, and was broadcast.
-    pub fn returned(members: usize, bytes: usize, behind: usize, after: Duration) -> Self {
-        let Self { sentence, mut fields, phase, rfc, .. } = Self::broadcast(members, bytes, behind);
-        fields.push(("milliseconds", format!("{:.3}", after.as_secs_f64() * 1e3)));
-        Self::new("returned", phase, rfc, format!("came back after {}, {sentence}", milliseconds(after)), fields)
     }
 
     /// The room is paced, and the client was not read for this long.

@@ -80,7 +80,7 @@ fn without_a_viewer_a_hook_tells_nothing() {
     let mut hall = Hall::new();
     let told = |view: &View| {
         view.joined(&client(1), || unreachable!());
-        view.broadcast(&client(1), 1, || unreachable!());
+        view.broadcast(&client(1), 1, None, || unreachable!());
         view.accepted(&client(1));
         assert!(view.batch(b"x").is_none());
     };
@@ -144,7 +144,7 @@ fn frames_leave_room_for_other_steps_and_the_rest_is_counted() {
     let mut watch = hall.watch();
     let (one, most) = (client(1), u64::from(FRAME_STEPS_PER_SECOND));
     for _ in 0..most + 10 {
-        hall.view.broadcast(&one, 1, || (1, 0));
+        hall.view.broadcast(&one, 1, None, || (1, 0));
     }
     assert!(hall.view.batch(b"x").is_none(), "one more that is missed");
     hall.view.left(&one, || 0);
@@ -160,7 +160,7 @@ fn frames_leave_room_for_other_steps_and_the_rest_is_counted() {
     hall.begin_second();
     assert_eq!(hall.shown(&mut watch).1, most + 1);
     hall.begin_second();
-    hall.view.broadcast(&one, 1, || (1, 0));
+    hall.view.broadcast(&one, 1, None, || (1, 0));
     let (steps, missed) = hall.shown(&mut watch);
     assert_eq!((steps.len(), missed), (1, 0));
 }

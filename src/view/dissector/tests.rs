@@ -41,7 +41,7 @@ fn after_a_gap_nothing_is_shown_up_to_the_next_frame() {
     hall.view.wrote(&one, &HELLO[..3], || Start::Aligned);
     // What another connection has no room for may be a gap in this one.
     for _ in 0..FRAME_STEPS_PER_SECOND {
-        hall.view.broadcast(&client(2), 1, || (1, 0));
+        hall.view.broadcast(&client(2), 1, None, || (1, 0));
     }
     hall.begin_second();
     hall.shown(&mut watch);
