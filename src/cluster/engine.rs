@@ -130,7 +130,7 @@ impl Engine {
         connection.ask(&script).await.map(drop)
     }
 
-    /// Reads the entries after a place, or waits for some until it is time to [`check`](Self::check).
+    /// Reads the entries after a place, or waits for some until it is time to `check`.
     pub(super) async fn read(&self, connection: &mut Connection, place: u64) -> Result<Vec<Entry>, Trouble> {
         let block = u64::try_from(CHECK.as_millis()).expect("a second");
         let mut read = cmd("XREAD");
