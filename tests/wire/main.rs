@@ -9,10 +9,13 @@ mod before_the_upgrade;
 mod chat;
 mod command_line;
 mod ends;
+mod health;
 mod keep_alive;
 mod log;
 mod pace;
 mod page;
+#[cfg(unix)]
+mod stdin_socket;
 mod unfinished;
 
 use test_client::program::Executable;
