@@ -93,7 +93,7 @@ fn options() -> Vec<Opt> {
         Opt {
             name: "stdin-socket",
             value: "",
-            help: "listen on the TCP socket on standard input, for example from systemd".into(),
+            help: "listen on the TCP socket on standard input, as systemd passes it".into(),
             set: Set::Flag(|arguments| arguments.stdin_socket = true),
         },
         value("threads", "N", "threads that serve connections", &default.options.threads, |arguments, text| {
