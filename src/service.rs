@@ -137,7 +137,7 @@ impl HttpService {
         if self.full {
             return Err(unavailable("the server is full"));
         }
-        if self.server.stop.is_told() {
+        if self.server.stop.has_begun() {
             return Err(unavailable("the server is stopping"));
         }
         self.server.admission.check_host(head)?;
@@ -175,7 +175,7 @@ impl HttpService {
     /// Whether the response is the last one. A body is not read, so the next request could not be found, and a stream of events
     /// has no end. A client's name never changes, so the request that sets it is the last one.
     fn is_last(&self, request: &Incoming, response: &ResponseBody) -> bool {
-        let ends = self.client.requests() >= MAX_REQUESTS || self.full || self.server.stop.is_told();
+        let ends = self.client.requests() >= MAX_REQUESTS || self.full || self.server.stop.has_begun();
         ends || !request.is_end_stream() || matches!(response, Either::Right(_)) || self.client.name().is_some()
     }
 
@@ -246,7 +246,7 @@ mod tests {
         let full = service(true);
         assert_eq!(fault(&full, "localhost"), "the server is full");
         let stopping = service(false);
-        stopping.server.stop.tell();
+        stopping.server.stop.begin();
         assert_eq!(fault(&stopping, "localhost"), "the server is stopping");
     }
 }
