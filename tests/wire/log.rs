@@ -224,7 +224,7 @@ fn client_behind_a_trusted_proxy_is_named() {
     for (path, says) in [("/ws/1", "WebSocket /ws/1 accepted"), ("/ws/x", "GET /ws/x 400 Bad Request: ")] {
         let mut client = Client::tcp(program.address);
         client.send(request(path).bytes());
-        let line = program.log_line(": ");
+        let line = program.log_line(says);
         let peer = client.local_addr();
         assert!(line.contains(&format!(", 203.0.113.9 through {peer}: {says}")), "{line}");
     }
