@@ -63,7 +63,7 @@ pub async fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    match measured.map_err(io::Error::from).flatten() {
+    match measured.unwrap_or_else(|late| Err(late.into())) {
         Ok(text) => println!("{text}"),
         Err(error) => {
             eprintln!("restart: {error}");
