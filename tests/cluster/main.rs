@@ -1,0 +1,23 @@
+//! One room on several servers, under faults: real programs, a real Redis, and a checker of what all members received.
+//!
+//! | file | contents |
+//! |---|---|
+//! | `resp`, `redis` | a Redis server of the test's own, to kill, freeze, restart and command |
+//! | `proxy` | the network between a node and Redis, to hold, reset, cut and switch |
+//! | `node` | a node: the program with `--redis` |
+//! | `load` | members on all nodes that talk while a test causes a fault; it records what each connection received |
+//! | `log` | the room's log as Redis has it |
+//! | `checker` | the rules that these records obey |
+//! | the others | the faults, by what fails |
+//!
+//! They need `redis-server` (`apt-get install redis-server`) and Linux.
+
+#![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used)]
+
+mod redis;
+mod resp;
+
+use test_client::program::Executable;
+
+const SWITCHBOARD: Executable<&str> = Executable(env!("CARGO_BIN_EXE_switchboard"));
