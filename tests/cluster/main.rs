@@ -15,6 +15,8 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used)]
 
+mod checker;
+mod proxy;
 mod redis;
 mod resp;
 
