@@ -8,6 +8,7 @@
 //! | `load` | members on all nodes that talk while a test causes a fault; it records what each connection received |
 //! | `log` | the room's log as Redis has it |
 //! | `checker` | the rules that these records obey |
+//! | `outcome` | who was told |
 //! | the others | the faults, by what fails |
 //!
 //! They need `redis-server` (`apt-get install redis-server`) and Linux.
@@ -16,10 +17,23 @@
 #![allow(clippy::unwrap_used)]
 
 mod checker;
+mod load;
+mod log;
+mod node;
+mod outcome;
 mod proxy;
 mod redis;
 mod resp;
 
+mod restarts;
+
+use std::time::Duration;
 use test_client::program::Executable;
 
 const SWITCHBOARD: Executable<&str> = Executable(env!("CARGO_BIN_EXE_switchboard"));
+
+/// Time limit for everyone to be served after a fault. On an idle machine, it takes less than 2 s.
+const RECOVERY: Duration = Duration::from_secs(5);
+
+/// Time limit for members to be told after a fault. On an idle machine, it takes little more than 1 s.
+const TOLD: Duration = Duration::from_secs(4);
