@@ -2,7 +2,7 @@
 //!
 //! Each node has a talker and a listener; both receive. A member whose connection ends opens another, as the page does.
 
-use crate::checker::{End, Message, Record};
+use crate::checker::{End, Message, Record, summary};
 use crate::node::Node;
 use crate::outcome::Outcome;
 use std::collections::{BTreeMap, BTreeSet};
@@ -68,13 +68,19 @@ impl Load {
             records: Mutex::default(),
             killed: Mutex::default(),
         });
-        let members = (0..nodes.len() * MEMBERS).map(|member| {
-            let node = member / MEMBERS;
-            runtime.spawn(be_member(Arc::clone(&shared), nodes[node].target(), node, member))
-        });
-        let load = Self { members: members.collect(), shared, runtime };
-        load.is_served();
+        let mut load = Self { members: Vec::new(), shared, runtime };
+        nodes.iter().for_each(|node| load.add(node));
+        load.served();
         load
+    }
+
+    /// Adds the members of another node.
+    pub fn add(&mut self, node: &Node) {
+        for _ in 0..MEMBERS {
+            let member = self.members.len();
+            let shared = Arc::clone(&self.shared);
+            self.members.push(self.runtime.spawn(be_member(shared, node.target(), member / MEMBERS, member)));
+        }
     }
 
     /// Notes that the test kills a node: its members lose their connections.
@@ -84,40 +90,34 @@ impl Load {
 
     /// Waits until each member has received a message that was said after the call. Returns how long that took.
     #[track_caller]
-    pub fn is_served(&self) -> Duration {
-        self.is_served_on(|_| true)
+    pub fn served(&self) -> Duration {
+        self.served_on(|_| true)
     }
 
     /// The same for the members of some nodes.
     #[track_caller]
-    pub fn is_served_on(&self, counts: impl Fn(usize) -> bool) -> Duration {
+    pub fn served_on(&self, counts: impl Fn(usize) -> bool) -> Duration {
         let since = Instant::now();
-        self.wait_until("a member receives nothing", |records| {
-            let killed = self.shared.killed.lock().unwrap();
-            let mut members = BTreeMap::new();
-            for record in records.values() {
-                members.insert(record.member, record);
+        loop {
+            let records = self.shared.records.lock().unwrap();
+            let killed = self.shared.killed.lock().unwrap().clone();
+            let mut nodes = (0..self.members.len()).map(|member| (member, member / MEMBERS));
+            if nodes.all(|(member, node)| killed.contains(&node) || !counts(node) || is_served(&records, member, since))
+            {
+                return since.elapsed();
             }
-            (0..self.members.len()).filter(|member| !killed.contains(&(member / MEMBERS))).all(|member| {
-                let is_new = |message: &Message| {
-                    let said = records.get(&message.client).and_then(|record| record.said.get(message.number));
-                    said.is_some_and(|said| *said >= since)
-                };
-                !counts(member / MEMBERS)
-                    || members
-                        .get(&member)
-                        .is_some_and(|record| record.end == End::Open && record.received.last().is_some_and(is_new))
-            })
-        });
-        since.elapsed()
+            let summary = summary(records.values());
+            drop(records);
+            assert!(since.elapsed() < FLOOD_DEADLINE, "a member receives nothing: {summary}");
+            thread::sleep(PAUSE);
+        }
     }
 
     /// Ends the talk. Once everything that was said has arrived everywhere, returns what each connection received.
     #[track_caller]
     pub fn finish(mut self) -> Outcome {
-        self.is_served();
-        self.end_talk();
-        self.settle();
+        self.served();
+        self.pause(|_| true);
         self.shared.stage.send_replace(Stage::End);
         for member in self.members.drain(..) {
             self.runtime.block_on(member).unwrap();
@@ -126,42 +126,42 @@ impl Load {
         Outcome { records: records.into_values().collect() }
     }
 
-    /// Nobody says anything afterwards: talkers say under the same lock.
-    fn end_talk(&self) {
+    /// Ends the talk until [`resume`](Self::resume). Waits until everything that was said on some nodes has arrived on all of them. If
+    /// that does not happen, the checker tells what is missing.
+    pub fn pause(&self, counts: impl Fn(usize) -> bool) {
+        self.set_stage(Stage::Listen);
+        let start = Instant::now();
+        while start.elapsed() < FLOOD_DEADLINE && !self.is_settled(&counts) {
+            thread::sleep(PAUSE);
+        }
+    }
+
+    pub fn resume(&self) {
+        self.set_stage(Stage::Talk);
+    }
+
+    /// Talkers say under the same lock, so they know it at once.
+    fn set_stage(&self, stage: Stage) {
         let _records = self.shared.records.lock().unwrap();
-        self.shared.stage.send_replace(Stage::Listen);
+        self.shared.stage.send_replace(stage);
     }
 
-    /// Waits until all open connections have received the same last message, and all of their own. If that does not happen,
-    /// the checker tells what is missing.
-    fn settle(&self) {
-        let start = Instant::now();
-        while start.elapsed() < FLOOD_DEADLINE {
-            let records = self.shared.records.lock().unwrap();
-            let mut open = records.values().filter(|record| record.end == End::Open);
-            let last = open.clone().next().and_then(|record| record.received.last());
-            if open.all(|record| record.received.last() == last && record.is_complete()) {
-                return;
-            }
-            drop(records);
-            thread::sleep(PAUSE);
-        }
-    }
-
-    #[track_caller]
-    fn wait_until(&self, fault: &str, is_true: impl Fn(&BTreeMap<i64, Record>) -> bool) {
-        let start = Instant::now();
-        while !is_true(&self.shared.records.lock().unwrap()) {
-            assert!(start.elapsed() < FLOOD_DEADLINE, "{fault}: {:#?}", self.ends());
-            thread::sleep(PAUSE);
-        }
-    }
-
-    /// The connections in short: client id, node, messages received, end.
-    fn ends(&self) -> Vec<(i64, usize, usize, End)> {
+    /// Whether all open connections have received the same last message, and all of their own.
+    fn is_settled(&self, counts: impl Fn(usize) -> bool) -> bool {
         let records = self.shared.records.lock().unwrap();
-        records.values().map(|one| (one.client, one.node, one.received.len(), one.end.clone())).collect()
+        let mut open = records.values().filter(|record| record.end == End::Open && counts(record.node));
+        let last = open.clone().next().and_then(|record| record.received.last());
+        open.all(|record| record.received.last() == last && record.is_complete())
     }
+}
+
+/// Whether a member is connected, and the last message that it has received was said after `since`.
+fn is_served(records: &BTreeMap<i64, Record>, member: usize, since: Instant) -> bool {
+    let said = |message: &Message| records.get(&message.client)?.said.get(message.number).copied();
+    let connection = records.values().rfind(|record| record.member == member);
+    connection.is_some_and(|record| {
+        record.end == End::Open && record.received.last().and_then(said).is_some_and(|said| said >= since)
+    })
 }
 
 /// Opens connections, one after the other, until the end.

@@ -25,7 +25,14 @@ mod proxy;
 mod redis;
 mod resp;
 
+mod entries;
+mod failover;
+mod memory;
+mod network;
+mod nodes;
+mod pauses;
 mod restarts;
+mod start;
 
 use std::time::Duration;
 use test_client::program::Executable;
@@ -37,3 +44,9 @@ const RECOVERY: Duration = Duration::from_secs(5);
 
 /// Time limit for members to be told after a fault. On an idle machine, it takes little more than 1 s.
 const TOLD: Duration = Duration::from_secs(4);
+
+/// Time limit for a node to find that Redis is away, with `--redis-patience 2`.
+const LATE: Duration = Duration::from_secs(6);
+
+/// How long a node is cut off. Others append more entries meanwhile than one reply has.
+const CUT_OFF: Duration = Duration::from_millis(500);

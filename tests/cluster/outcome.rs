@@ -1,6 +1,6 @@
 //! What all connections received during a fault, and who was told.
 
-use crate::checker::{End, Message, Record, check};
+use crate::checker::{End, Message, Record, check, summary};
 use std::time::{Duration, Instant};
 
 /// The records of all connections, in the order in which they were opened.
@@ -14,14 +14,14 @@ impl Outcome {
     #[track_caller]
     pub fn obeys_all_rules(&self, logs: &[Vec<Message>]) {
         if let Err(fault) = check(&self.records, logs) {
-            panic!("{fault}\nEnds: {:#?}", self.ends());
+            panic!("{fault}{}", summary(&self.records));
         }
     }
 
     /// Nobody was told anything: each member kept its first connection.
     #[track_caller]
     pub fn nobody_was_told(&self) {
-        assert!(!self.is_anybody_told(), "somebody was told: {:#?}", self.ends());
+        assert!(!self.is_anybody_told(), "somebody was told: {}", summary(&self.records));
     }
 
     pub fn is_anybody_told(&self) -> bool {
@@ -47,15 +47,10 @@ impl Outcome {
             let due = usize::from(nodes.contains(&record.node));
             assert!(
                 is_told && (!is_last || earlier.count() == due),
-                "expected one {expected} {phrase:?} on nodes {nodes:?} only: {:#?}",
-                self.ends()
+                "expected one {expected} {phrase:?} on nodes {nodes:?} only: {}",
+                summary(&self.records)
             );
         }
         last.saturating_duration_since(fault)
-    }
-
-    /// The connections in short: client id, node, messages received, end.
-    fn ends(&self) -> Vec<(i64, usize, usize, &End)> {
-        self.records.iter().map(|one| (one.client, one.node, one.received.len(), &one.end)).collect()
     }
 }

@@ -65,6 +65,14 @@ fn pieces_of_two_logs() {
     breaks(&[told, open(2, "1b 1c")], &["1a 1b 1c", "1a 1b 2a 2b"], fault);
 }
 
+/// A client said three messages. The second was lost with the first log, the third is in the second.
+#[test]
+fn hole_where_the_log_was_lost() {
+    let told = ended(1, "1a 1b", closed(1012, "lost"));
+    obeys(&[told.clone(), open(2, "1a 1c 2a")], &["1a 1b", "1a 1c 2a"]);
+    breaks(&[told], &["1a 1b", "1a 1d"], "log 1: order: 1/3 instead of 1/2");
+}
+
 #[test]
 fn message_twice() {
     breaks(&[open(2, "1a 1b")], &["1a 1b 1a"], "log 0: once: 1/0 occurs twice");
