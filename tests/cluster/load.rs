@@ -175,7 +175,7 @@ async fn be_member(shared: Arc<Shared>, target: Target, node: usize, member: usi
             let record = Record { client: id, node, member, said: vec![], received: vec![], end: End::Open };
             shared.records.lock().unwrap().insert(id, record);
             let mut connection = Connection { shared: &shared, client, id };
-            if let Some(end) = connection.run(member % MEMBERS == 0).await {
+            if let Some(end) = connection.run(member.is_multiple_of(MEMBERS)).await {
                 let is_killed = matches!(end, End::Lost(_)) && shared.killed.lock().unwrap().contains(&node);
                 let end = if is_killed { End::Killed } else { end };
                 connection.record(|record| record.end = end);

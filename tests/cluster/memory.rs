@@ -7,6 +7,7 @@ use crate::redis::{IN_MEMORY, Redis};
 use crate::{LATE, RECOVERY};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
+use test_client::frame::says;
 
 impl Redis {
     /// Less than it uses already means that it is full. 0 is no limit.
@@ -50,4 +51,19 @@ fn full_for_longer_than_the_patience() {
     let outcome = load.finish();
     outcome.told(&[0, 1], 1013, "the room is out of reach", begun);
     outcome.obeys_all_rules(&[whole_log(&redis, "room")]);
+}
+
+/// Nobody says anything, so nobody misses anything.
+#[test]
+fn full_and_idle() {
+    let redis = Redis::start(IN_MEMORY);
+    let node = Node::start_with_patience(&redis.url("room"), 1);
+    let mut member = node.join(1);
+    member.send_text("before");
+    member.expect(&says(1, "before"));
+    redis.limit_memory("1");
+    sleep(Duration::from_secs(4));
+    redis.limit_memory("0");
+    member.send_text("after");
+    member.expect(&says(1, "after"));
 }
