@@ -57,7 +57,7 @@ fn reset() {
 fn cut_between_an_append_and_its_reply() {
     nobody_notices(|_, _, proxy| {
         proxy.cut("EVAL", TIMES);
-        proxy.wait_for_cuts();
+        proxy.wait_for_cuts(0);
     });
 }
 
@@ -65,7 +65,7 @@ fn cut_between_an_append_and_its_reply() {
 fn cut_between_a_read_and_its_reply() {
     nobody_notices(|_, _, proxy| {
         proxy.cut("XREAD", TIMES);
-        proxy.wait_for_cuts();
+        proxy.wait_for_cuts(0);
     });
 }
 

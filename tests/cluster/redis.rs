@@ -170,20 +170,6 @@ impl Redis {
         };
         run().map_err(|error: std::io::Error| error.to_string())
     }
-
-    /// Waits until `INFO replication` has a line.
-    #[track_caller]
-    pub fn wait_for_replication(&self, line: &str) {
-        let start = Instant::now();
-        loop {
-            let info = self.command(&["INFO", "replication"]);
-            if info.text().lines().any(|other| other == line) {
-                return;
-            }
-            assert!(start.elapsed() < FLOOD_DEADLINE, "no {line:?} in {info:?}");
-            thread::sleep(PAUSE);
-        }
-    }
 }
 
 impl Drop for Redis {

@@ -118,7 +118,7 @@ fn cuts_replies_to_one_command() {
         socket.write_all(b"EVAL\n").unwrap();
         assert_eq!(socket.read_to_end(&mut Vec::new()).unwrap(), 0);
     }
-    proxy.wait_for_cuts();
+    proxy.wait_for_cuts(0);
     assert_eq!(lines.load(Relaxed), 3);
     assert_eq!(ask(&mut connect(&proxy), "EVAL\n").unwrap(), "4\n");
 }
