@@ -1,14 +1,14 @@
 # shellcheck shell=bash
 # Functions for scripts that need a server. The server is the release build, on a free port of 127.0.0.1.
 #
-# start_server OPTION...   starts the server. Sets $server to its PID, $port to its port, and $work to a new folder.
-#                          $work/log is the server's log.
+# start_server OPTION...   starts the server, or $program if that is set. Sets $server to its PID, $port to its port, and $work to
+#                          a new folder. $work/log is the server's log.
 # stop_server              stops the server, and fails unless its exit status is 0
 # await FILE TEXT          waits until the file contains the text, for at most 10 s
 
 start_server() {
   work=$(mktemp -d)
-  target/release/switchboard --host 127.0.0.1 --port 0 "$@" >"$work/url" 2>"$work/log" &
+  "${program:-target/release/switchboard}" --host 127.0.0.1 --port 0 "$@" >"$work/url" 2>"$work/log" &
   server=$!
   trap 'give_up $?' EXIT
   await "$work/url" 'http://'

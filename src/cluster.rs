@@ -4,10 +4,10 @@
 //! appends it to a *log* that all nodes read, and broadcasts what it reads. So all members of all nodes receive the same
 //! messages in the same order, and a client that has received its own message knows that everyone does.
 //!
-//! - The log is a Redis stream. An [`engine`] is the node's access to it: appending, reading, and where it ends.
+//! - The log is a Redis stream. An `engine` is the node's access to it: appending, reading, and where it ends.
 //! - An entry of the log holds whole frames. It names its place, counted in bytes since the log began, and the entry before it. A
-//!   [`chain`] checks that nothing is missing between two entries, and that no entry of this node is lost.
-//! - A [`node`] follows the log from its end on. When the chain breaks, or the engine is out of reach for
+//!   `chain` checks that nothing is missing between two entries, and that no entry of this node is lost.
+//! - A `node` follows the log from its end on. When the chain breaks, or the engine is out of reach for
 //!   `--redis-patience`, its members are told by a Close (1012, 1013), and it begins again at the end of the log.
 //!
 //! Nothing in the rest of the server knows about Redis. Without the feature, [`Address`] has no values.

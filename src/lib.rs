@@ -18,7 +18,7 @@
 //! A first reading can skip the rest. The details of a file are in the folder of the same name. [`client`] holds what the
 //! server knows about one connection, [`limits`] has the server's limits, and [`escape`] makes text from clients
 //! safe for a terminal. [`view`] shows each step as it happens. The main path starts the view, calls its
-//! [hooks](view::hooks), and serves its events.
+//! [hooks](view::hooks), and serves its events. [`cluster`] joins the rooms of several servers into one.
 //!
 //! # Glossary
 //!
@@ -27,9 +27,13 @@
 //! - **backlog**: the bytes of the room's stream that a member has yet to receive
 //! - **batch**: the pending bytes of the room's stream that one turn writes to the members
 //! - **broadcast**: to append frames to the room's stream, for all members
+//! - **entry**: what one server appends to the log of a room on several servers at a time
 //! - **join**: to take a place in the room, before the 101 is written
 //! - **log**, of a part: the last bytes of the room's stream, kept for members that are behind
+//! - **log**, of a room on several servers: its stream in Redis, from which each server broadcasts
 //! - **member**: a connection that has joined
+//! - **node**: a server that shares its room with others
+//! - **outbox**: what members said that is not yet in the log of a room on several servers
 //! - **pace**: the bytes per second that all speakers together may say while a member is far behind
 //! - **part**: the members whose connections one thread serves
 //! - **place**: the position, in the room's stream, of the next byte that a member gets

@@ -9,7 +9,8 @@ use std::mem::take;
 use std::process::ExitCode;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::Builder;
-use switchboard::limits::{LOG_BUFFER, OUTPUT_DEADLINE};
+use switchboard::limits::LOG_BUFFER;
+use switchboard::limits::stop::OUTPUT_DEADLINE;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 

@@ -14,9 +14,8 @@ use std::io::{self, ErrorKind, Write};
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use switchboard::escape::count;
-use switchboard::limits::{
-    FEW_CONNECTIONS, Limits, MOST_CONNECTIONS, OPEN_FILES_PER_THREAD, OTHER_OPEN_FILES, STOP_DEADLINE,
-};
+use switchboard::limits::stop::STOP_DEADLINE;
+use switchboard::limits::{FEW_CONNECTIONS, Limits, MOST_CONNECTIONS, OPEN_FILES_PER_THREAD, OTHER_OPEN_FILES};
 use switchboard::server::serve;
 use tokio::time::Instant;
 
@@ -96,13 +95,13 @@ async fn serve_and_log(arguments: Arguments, stop: Signals, logger: Logger) -> i
     ended
 }
 
-/// Serves until the signal, and notes when it came. Prints the URL only when everything has started.
+/// Serves until the signal, and notes when the drain after it ends at the latest. Prints the URL only when everything has started.
 async fn listen_and_serve(arguments: Arguments, mut stop: Signals, stopped: &mut Instant) -> io::Result<()> {
     let hides_lifecycle = arguments.hides_lifecycle();
     let Arguments { hosts, port, mut options, .. } = arguments;
     let limits = &mut options.limits;
     limits.max_connections = most_connections(limits.max_connections, options.threads)?;
-    let is_open = !options.admission.loopback_only;
+    let (is_open, drain) = (!options.admission.loopback_only, options.limits.drain);
     let (listeners, addresses) = listen(&hosts, port)?;
     let mut printed = Ok(());
     let served = serve(listeners, options, async {
@@ -113,7 +112,7 @@ async fn listen_and_serve(arguments: Arguments, mut stop: Signals, stopped: &mut
         if printed.is_ok() {
             stop.next().await;
         }
-        *stopped = Instant::now();
+        *stopped = Instant::now() + drain;
     });
     served.await.and(printed)
 }

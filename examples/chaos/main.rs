@@ -26,6 +26,7 @@ Usage: chaos [OPTIONS] ws://HOST:PORT/ws/{id}
 Options:
       --only NAME           only faults whose name contains NAME; may be repeated
       --expect switchboard  require the answers of switchboard with its default limits
+      --neighbour URL       where the second neighbour chats: another server of the same room
       --start COMMAND       start a new server for each fault, with this shell command and PORT in its environment
       --markdown            print the table as Markdown
       --list                print the names of the faults
@@ -47,10 +48,12 @@ const ALONE: Duration = Duration::from_secs(2);
 /// The pause between two attempts to connect to a server that starts.
 const PAUSE: Duration = Duration::from_millis(20);
 
+#[derive(Default)]
 struct Arguments {
     url: String,
     only: Vec<String>,
     expect: bool,
+    neighbour: Option<String>,
     start: Option<String>,
     markdown: bool,
 }
@@ -79,7 +82,7 @@ fn complain(error: &dyn std::fmt::Display) -> ExitCode {
 
 fn parse(mut parser: lexopt::Parser) -> Result<Option<Arguments>, lexopt::Error> {
     let mut url = None;
-    let mut arguments = Arguments { url: String::new(), only: Vec::new(), expect: false, start: None, markdown: false };
+    let mut arguments = Arguments::default();
     while let Some(argument) = parser.next()? {
         match argument {
             Long("only") => arguments.only.push(parser.value()?.string()?),
@@ -87,6 +90,7 @@ fn parse(mut parser: lexopt::Parser) -> Result<Option<Arguments>, lexopt::Error>
                 "switchboard" => arguments.expect = true,
                 other => return Err(format!("the answers of {other:?} are not known").into()),
             },
+            Long("neighbour") => arguments.neighbour = Some(parser.value()?.string()?),
             Long("start") => arguments.start = Some(parser.value()?.string()?),
             Long("markdown") => arguments.markdown = true,
             Long("list") => {
@@ -142,17 +146,25 @@ fn progress(line: &str) {
 async fn alone(arguments: &Arguments, target: &Target) -> io::Result<Losses> {
     progress("the neighbours alone");
     let server = start(arguments, target).await?;
-    let neighbours = Neighbours::start(target).await?;
+    let neighbours = neighbours(arguments, target).await?;
     sleep(ALONE).await;
     let losses = neighbours.finish().await;
     drop(server);
     Ok(losses)
 }
 
+/// Starts the neighbours, both at the target or one of them at another server.
+async fn neighbours(arguments: &Arguments, target: &Target) -> io::Result<Neighbours> {
+    match &arguments.neighbour {
+        Some(url) => Neighbours::start_at([target, &target_at(url)?]).await,
+        None => Neighbours::start(target).await,
+    }
+}
+
 /// Causes one fault.
 async fn row(arguments: &Arguments, target: &Target, fault: &Fault) -> io::Result<Row> {
     let server = start(arguments, target).await?;
-    let neighbours = Neighbours::start(target).await?;
+    let neighbours = neighbours(arguments, target).await?;
     let answer = fault.act(target).await;
     let losses = neighbours.finish().await;
     drop(server);

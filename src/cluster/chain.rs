@@ -54,10 +54,10 @@ impl Display for Gap {
 }
 
 /// What a node has read, and which entries are its own.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Chain {
     pub(super) head: Head,
-    /// The node's id as a writer. A new chain has a new one.
+    /// The node's id as a writer.
     pub(super) writer: String,
 }
 

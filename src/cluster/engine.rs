@@ -1,8 +1,8 @@
 //! The engine: the log of a room in Redis.
 //!
 //! A log has three kinds of keys: the stream of entries, its head (the place and tag of the last entry), and for each writer the
-//! number of its last entry, so that a retry is not appended twice. Only [`append.lua`](APPEND) writes them. The braces in the
-//! keys keep them together in Redis Cluster.
+//! number of its last entry, so that a retry is not appended twice. Only two scripts write them. The braces in the keys keep
+//! them together in Redis Cluster.
 //!
 //! Each command has a deadline of its own: the crate's would end a blocking read. A connection that missed it is given up,
 //! because its answer may still come.
@@ -18,7 +18,10 @@ use std::mem::take;
 use std::str;
 use tokio::time::timeout;
 
-/// Appends an entry. Redis runs a script as one step.
+/// Registers a writer. Redis runs a script as one step.
+const BEGIN: &str = include_str!("begin.lua");
+
+/// Appends an entry.
 const APPEND: &str = include_str!("append.lua");
 
 /// The oldest Redis that has what the script needs: `XADD` with `MINID`.
@@ -110,9 +113,9 @@ impl Engine {
         check_info(&info)
     }
 
-    /// Where the log ends.
-    pub(super) async fn head(&self, connection: &mut Connection) -> Result<Head, Trouble> {
-        head(connection.ask(cmd("HMGET").arg(&self.head).arg(&["place", "tag"])).await?)
+    /// Registers a new writer. Returns where the log ends.
+    pub(super) async fn begin(&self, connection: &mut Connection, writer: &str) -> Result<Head, Trouble> {
+        head(connection.ask(&self.script(BEGIN, writer)).await?)
     }
 
     /// Appends an entry. Harmless if an earlier attempt has done so.
@@ -122,14 +125,12 @@ impl Engine {
         (writer, number, attempt): (&str, u64, u32),
         frames: &[u8],
     ) -> Result<(), Trouble> {
-        let (tag, writer) = (tag(writer, number, attempt), format!("{}:{writer}", self.writers));
-        let mut script = cmd("EVAL");
-        script.arg(APPEND).arg(3).arg(&self.log).arg(&self.head).arg(writer);
-        script.arg(number).arg(tag).arg(LOG_KEEPS).arg(frames);
+        let mut script = self.script(APPEND, writer);
+        script.arg(number).arg(tag(writer, number, attempt)).arg(LOG_KEEPS).arg(frames);
         connection.ask(&script).await.map(drop)
     }
 
-    /// Reads the entries after a place, or waits for some until it is time to [`check`](Self::check).
+    /// Reads the entries after a place, or waits for some until it is time to `check`.
     pub(super) async fn read(&self, connection: &mut Connection, place: u64) -> Result<Vec<Entry>, Trouble> {
         let block = u64::try_from(CHECK.as_millis()).expect("a second");
         let mut read = cmd("XREAD");
@@ -149,6 +150,13 @@ impl Engine {
         let [read, end, role] = <[Value; 3]>::try_from(answers).map_err(|_| Trouble::Malformed)?;
         check_role(&role)?;
         Ok((entries(read)?, head(end)?))
+    }
+
+    /// A script for the keys of a writer.
+    fn script(&self, text: &str, writer: &str) -> Cmd {
+        let mut script = cmd("EVAL");
+        script.arg(text).arg(3).arg(&self.log).arg(&self.head).arg(format!("{}:{writer}", self.writers));
+        script
     }
 
     fn after<'a>(&self, read: &'a mut Cmd, place: u64) -> &'a mut Cmd {

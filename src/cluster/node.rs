@@ -6,7 +6,7 @@
 //! up, the stay ends: the outbox is closed, the members are told, and the next stay begins as soon as the engine answers.
 
 use super::address::Address;
-use super::chain::{Chain, Entry, Gap, Head};
+use super::chain::{Chain, Entry, Gap};
 use super::engine::{Connection, Engine, Trouble};
 use crate::escape::count;
 use crate::frame::Failure;
@@ -27,8 +27,8 @@ pub(super) struct Node {
     engine: Engine,
     room: Arc<Room>,
     patience: Duration,
-    /// The end of the log.
-    head: Head,
+    /// The end of the log, and this node as a writer.
+    chain: Chain,
 }
 
 /// Why reading failed.
@@ -61,9 +61,9 @@ impl Node {
         let engine = Engine::new(&address).map_err(failed)?;
         let mut connection = engine.connect().await.map_err(failed)?;
         engine.check_server(&mut connection).await.map_err(failed)?;
-        let head = engine.head(&mut connection).await.map_err(failed)?;
+        let chain = begin(&engine, &mut connection).await.map_err(failed)?;
         info!("the room is at {address}, shared with all servers there");
-        Ok(Self { engine, room, patience, head })
+        Ok(Self { engine, room, patience, chain })
     }
 
     /// Follows the log. Returns only if the room has no outbox.
@@ -73,18 +73,17 @@ impl Node {
         loop {
             let failure = self.stay(outbox).await;
             outbox.close();
-            let closing = count(room.dismiss(&failure) as u64, "connection");
+            let closing = count(room.dismiss(usize::MAX, &failure) as u64, "connection");
             warn!("{}: closing {closing} with {}", failure.reason, u16::from(failure.code));
-            self.head = self.find_end().await;
+            self.chain = self.find_end().await;
             info!("the room is open again, at the end of its log");
         }
     }
 
     /// Follows the log from its end, until it can't. Returns what the members are told.
     async fn stay(&self, outbox: &Outbox) -> Failure {
-        let writer = format!("{:016x}", RandomState::new().build_hasher().finish());
-        let mut appender = Appender { node: self, outbox, writer: &writer, connection: None };
-        let chain = Chain { head: self.head.clone(), writer: writer.clone() };
+        let chain = self.chain.clone();
+        let mut appender = Appender { node: self, outbox, connection: None };
         let mut reader = Reader { node: self, outbox, chain, connection: None };
         outbox.open();
         tokio::select! {
@@ -93,23 +92,27 @@ impl Node {
         }
     }
 
-    /// Waits until the engine answers where the log ends.
-    async fn find_end(&self) -> Head {
-        let mut outage = Outage::new("the room's log");
+    /// Waits until the engine answers where the log ends, and accepts entries.
+    async fn find_end(&self) -> Chain {
+        let mut outage = Outage::new("finding the end of the room's log");
         loop {
-            let found = async {
-                let mut connection = self.engine.connect().await?;
-                self.engine.head(&mut connection).await
-            };
+            let found = async { begin(&self.engine, &mut self.engine.connect().await?).await };
             match found.await {
-                Ok(head) => {
+                Ok(chain) => {
                     outage.end();
-                    return head;
+                    return chain;
                 }
                 Err(trouble) => outage.note(&trouble).await,
             }
         }
     }
+}
+
+/// Registers this node as a writer, under an id that no other has.
+async fn begin(engine: &Engine, connection: &mut Connection) -> Result<Chain, Trouble> {
+    let writer = format!("{:016x}", RandomState::new().build_hasher().finish());
+    let head = engine.begin(connection, &writer).await?;
+    Ok(Chain { head, writer })
 }
 
 /// The members are told that the engine is away.
@@ -121,7 +124,6 @@ fn out_of_reach() -> Failure {
 struct Appender<'a> {
     node: &'a Node,
     outbox: &'a Outbox,
-    writer: &'a str,
     connection: Option<Connection>,
 }
 
@@ -157,7 +159,7 @@ impl Appender<'_> {
             Some(connection) => connection,
             none => none.insert(engine.connect().await?),
         };
-        engine.append(connection, (self.writer, batch.number, attempt), &batch.frames).await
+        engine.append(connection, (&self.node.chain.writer, batch.number, attempt), &batch.frames).await
     }
 }
 

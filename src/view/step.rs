@@ -362,6 +362,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn words_in_a_room_on_several_servers_have_times() {
+        let after = Duration::from_micros(1500);
+        assert_eq!(Event::appended(21, after).sentence, "appended to the room's log: 21 bytes after 1.500 ms");
+        let back = Event::broadcast(2, 21, 0, Some(after));
+        assert_eq!(back.sentence, "back after 1.500 ms, broadcast: 21 bytes to each of 2 members, 0 behind");
+        assert_eq!(back.fields.last(), Some(&("milliseconds", "1.500".to_owned())));
+        assert_eq!(Event::broadcast(2, 21, 0, None).sentence, "broadcast: 21 bytes to each of 2 members, 0 behind");
+    }
+
+    #[test]
     fn every_sendable_close_code_has_a_meaning() {
         for code in (1000..=1003).chain(1007..=1013).chain([3000, 3999, 4000, 4999]) {
             assert_ne!(meaning(code), "unknown", "{code}");

@@ -1,5 +1,7 @@
 use super::*;
 use crate::http::admission::Admission;
+use crate::view::audience::tests::Hall;
+use crate::view::hooks::What;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -147,4 +149,35 @@ fn closed_outbox_drops_what_is_said_and_holds_nobody() {
     assert!(!has_returned(&outbox, end));
     assert_eq!((outbox.next_return(), outbox.last_appended()), (1, 0));
     assert_eq!(outbox.try_take().unwrap().number, 1);
+}
+
+#[test]
+fn viewer_sees_when_words_were_appended_and_when_they_came_back() {
+    let mut hall = Hall::new();
+    let outbox = Outbox::new(hall.view.clone());
+    outbox.open();
+    outbox.push(&client(1), b"unwatched");
+    let mut watch = hall.watch();
+    hall.told();
+    outbox.push(&client(1), b"ab");
+    outbox.push(&client(2), b"c");
+    outbox.try_take().unwrap();
+    outbox.appended();
+    outbox.returned(|| (7, 3));
+    // The next one comes back before the engine says that it was appended.
+    outbox.push(&client(1), b"d");
+    outbox.try_take().unwrap();
+    outbox.returned(|| (7, 3));
+    outbox.appended();
+    let told: Vec<_> = hall
+        .told()
+        .into_iter()
+        .map(|what| match what {
+            What::Appended { bytes, .. } => format!("appended {bytes}"),
+            What::Broadcast { bytes, members, behind, after: Some(_) } => format!("back {bytes} {members} {behind}"),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(told, ["appended 2", "appended 1", "back 2 7 3", "back 1 7 3", "back 1 7 3"]);
+    assert!(watch.shown.try_recv().is_err());
 }

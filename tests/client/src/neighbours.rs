@@ -74,17 +74,29 @@ impl Neighbours {
         Self::start_at_pace(target, PACE).await
     }
 
+    /// Starts a neighbour at each of two servers that share a room. Both have joined when this returns.
+    ///
+    /// # Errors
+    /// A neighbour can't connect, or gets no 101.
+    pub async fn start_at(targets: [&Target; 2]) -> io::Result<Self> {
+        Self::start_at_with_pace(targets, PACE).await
+    }
+
     /// Starts two neighbours that each pause this long between two messages.
     ///
     /// # Errors
     /// A neighbour can't connect, or gets no 101.
     pub async fn start_at_pace(target: &Target, pace: Duration) -> io::Result<Self> {
+        Self::start_at_with_pace([target, target], pace).await
+    }
+
+    async fn start_at_with_pace([one, other]: [&Target; 2], pace: Duration) -> io::Result<Self> {
         let over = watch::Sender::new(false);
-        let ids = [target.id(), target.id()];
-        let clients = [target.join(ids[0]).await?, target.join(ids[1]).await?];
+        let ids = [one.id(), one.id()];
+        let clients = [one.join(ids[0]).await?, other.join(ids[1]).await?];
         let neighbours = clients.into_iter().zip(ids);
         let tasks = neighbours
-            .map(|(client, id)| tokio::spawn(chat(client, id, ids, over.subscribe(), pace, target.patience)))
+            .map(|(client, id)| tokio::spawn(chat(client, id, ids, over.subscribe(), pace, one.patience)))
             .collect();
         Ok(Self { over, tasks })
     }
