@@ -3,6 +3,7 @@
 use crate::listen::Host;
 use lexopt::prelude::{Long, Short, Value, ValueExt};
 use std::fmt::{Display, Write};
+use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 use switchboard::limits::cluster::LARGEST_MESSAGE;
@@ -111,6 +112,17 @@ fn options() -> Vec<Opt> {
             },
         ),
     ];
+    options.push(value(
+        "trust-proxy",
+        "ADDR",
+        "believe this proxy's X-Forwarded-For or Forwarded, and log its clients' addresses; may be repeated",
+        &"none",
+        |arguments, text| {
+            let address: IpAddr = text.parse().map_err(|_| "must be an IP address")?;
+            arguments.options.trusted_proxies.push(address.to_canonical());
+            Ok(())
+        },
+    ));
     options.extend(Limits::OPTIONS.iter().map(limit));
     options.push(Opt {
         name: "explain",
@@ -342,10 +354,12 @@ mod tests {
 
     #[test]
     fn each_option_sets_its_own() {
-        let line = "--host ::1 --port 9 --threads 3 --allow-origin http://a.example --explain";
+        let line =
+            "--host ::1 --port 9 --threads 3 --allow-origin http://a.example --explain --trust-proxy ::ffff:10.0.0.1";
         let Arguments { hosts, port, options, .. } = serve(&line.split_whitespace().collect::<Vec<_>>());
         assert_eq!((hosts, port, options.threads), (vec!["::1".parse().expect("an address")], Some(9), 3));
         assert_eq!(options.admission.allowed, ["http://a.example".parse().expect("an origin")]);
+        assert_eq!(options.trusted_proxies, ["10.0.0.1".parse::<IpAddr>().expect("an address")]);
         assert!(options.explain);
     }
 

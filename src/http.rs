@@ -1,6 +1,7 @@
 //! HTTP off the main path: the page, other responses, refusals, and which requests are admitted.
 
 pub mod admission;
+pub mod forwarded;
 pub mod host;
 pub mod page;
 pub mod refusal;

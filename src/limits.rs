@@ -1,11 +1,12 @@
-//! The server's limits, with their units. [`per_second`] counts events against a limit; [`cluster`] has the limits of a room on
-//! several servers.
+//! The server's limits, with their units. [`per_second`] counts events against a limit; [`stop`] has those of a
+//! stop, and [`cluster`] those of a room on several servers.
 //!
 //! Those in [`Limits`] are options of the command line. To add one: a field, its default, a row in [`Limits::OPTIONS`], and the
 //! help block of the README, which `cargo test` compares.
 
 pub mod cluster;
 pub mod per_second;
+pub mod stop;
 
 use std::error::Error;
 use std::fmt::{self, Display, Formatter};
@@ -25,6 +26,8 @@ pub struct Limits {
     pub max_connections: usize,
     /// Silence before a client gets a Ping. It is dropped after the same time again. `None` disables both.
     pub ping_interval: Option<Duration>,
+    /// How long a stop takes to close the members' connections one after the other, before it closes all that are left.
+    pub drain: Duration,
     /// In a room on several servers: how long its log may be out of reach before all members are disconnected with 1013.
     pub redis_patience: Duration,
 }
@@ -100,6 +103,15 @@ impl Limits {
             range: 0..=LONGEST_PING_INTERVAL,
             get: |limits| limits.ping_interval.map_or(0, |interval| interval.as_secs()),
             set: |limits, seconds| limits.ping_interval = (seconds > 0).then(|| Duration::from_secs(seconds)),
+        },
+        LimitOption {
+            name: "drain",
+            value: "SECONDS",
+            help: "on a stop, first close (1012) the clients one after the other, over this time, and answer 503",
+            default: None,
+            range: 0..=stop::LONGEST_DRAIN,
+            get: |limits| limits.drain.as_secs(),
+            set: |limits, seconds| limits.drain = Duration::from_secs(seconds),
         },
         LimitOption {
             name: "redis-patience",
@@ -189,6 +201,7 @@ impl Default for Limits {
             // The program derives it from the open-file limit, where it can.
             max_connections: 10_000,
             ping_interval: Some(Duration::from_secs(20)),
+            drain: Duration::ZERO,
             redis_patience: Duration::from_secs(10),
         }
     }
@@ -233,15 +246,6 @@ pub const MAX_HEAD_SIZE: usize = 16 * 1024;
 
 /// The longest time for the closing handshake, up to the client's close of TCP.
 pub const CLOSE_DEADLINE: Duration = Duration::from_secs(2);
-
-/// How long a stop may take, output included.
-pub const STOP_DEADLINE: Duration = Duration::from_secs(3);
-
-/// How long a stop keeps for the last steps of `--explain`, and then as long for the last lines of the log.
-pub const OUTPUT_DEADLINE: Duration = Duration::from_millis(250);
-
-/// How long all connections together may take to close, before the output's share of the stop's deadline.
-pub const STOP_CONNECTIONS_DEADLINE: Duration = STOP_DEADLINE.saturating_sub(OUTPUT_DEADLINE.saturating_mul(2));
 
 /// Bytes read from a socket at a time. All connections of a thread share one buffer of this size.
 pub const READ_SIZE: usize = 64 * 1024;
@@ -375,8 +379,6 @@ pub const QUOTE_LENGTH: usize = 120;
 const _: () = {
     // One message alone, with its last frame, is not too many.
     assert!(UNFINISHED_MESSAGES > UNFINISHED_MESSAGE_FACTOR + 1);
-    // A stop waits for the closing handshakes that it starts.
-    assert!(CLOSE_DEADLINE.as_millis() < STOP_CONNECTIONS_DEADLINE.as_millis());
     assert!(TICK.as_secs() < CLOSE_DEADLINE.as_secs());
     // With the defaults, two turns must not make a client too slow.
     assert!(smallest_backlog(DEFAULT_MAX_MESSAGE_SIZE) <= DEFAULT_MAX_BACKLOG as u64);

@@ -16,9 +16,8 @@ use std::io::{self, ErrorKind, Write};
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use switchboard::escape::count;
-use switchboard::limits::{
-    FEW_CONNECTIONS, Limits, MOST_CONNECTIONS, OPEN_FILES_PER_THREAD, OTHER_OPEN_FILES, STOP_DEADLINE,
-};
+use switchboard::limits::stop::STOP_DEADLINE;
+use switchboard::limits::{FEW_CONNECTIONS, Limits, MOST_CONNECTIONS, OPEN_FILES_PER_THREAD, OTHER_OPEN_FILES};
 use switchboard::server::serve;
 use tokio::time::Instant;
 
@@ -99,7 +98,7 @@ async fn serve_and_log(arguments: Arguments, stop: Signals, logger: Logger) -> i
     ended
 }
 
-/// Serves until the signal, and notes when it came. Prints the URL only when everything has started.
+/// Serves until the signal, and notes when the drain after it ends at the latest. Prints the URL only when everything has started.
 async fn listen_and_serve(mut arguments: Arguments, mut stop: Signals, stopped: &mut Instant) -> io::Result<()> {
     let limits = &mut arguments.options.limits;
     limits.max_connections = most_connections(limits.max_connections, arguments.options.threads)?;
@@ -111,7 +110,7 @@ async fn listen_and_serve(mut arguments: Arguments, mut stop: Signals, stopped: 
     arguments.set_loopback_only(are_loopback(&listeners)?);
     let hides_lifecycle = arguments.hides_lifecycle();
     let options = arguments.options;
-    let is_open = !options.admission.loopback_only;
+    let (is_open, drain) = (!options.admission.loopback_only, options.limits.drain);
     let mut printed = Ok(());
     let served = serve(listeners, options, async {
         printed = print(&format!("switchboard listens on {} (Ctrl-C stops it)\n", urls(&addresses)));
@@ -121,7 +120,7 @@ async fn listen_and_serve(mut arguments: Arguments, mut stop: Signals, stopped: 
         if printed.is_ok() {
             stop.next().await;
         }
-        *stopped = Instant::now();
+        *stopped = Instant::now() + drain;
     });
     served.await.and(printed)
 }

@@ -8,6 +8,7 @@
 //! writes the response. After a 101 the server takes the socket back from hyper, with any bytes that hyper has read beyond
 //! the request, and passes it to [`connection::run`] in a task of its own.
 
+mod drain;
 pub mod failed_request;
 pub mod listener;
 pub mod shared;
@@ -21,12 +22,13 @@ use crate::client::Client;
 use crate::cluster;
 use crate::connection::{self, Upgraded};
 use crate::escape::count;
-use crate::limits::{ACCEPT_PAUSE, CLOSE_DEADLINE, MAX_HEAD_SIZE, MAX_HEADERS, OUTPUT_DEADLINE, REQUEST_DEADLINE};
-use crate::limits::{STOP_CONNECTIONS_DEADLINE, STOP_DEADLINE};
+use crate::limits::stop::{OUTPUT_DEADLINE, STOP_CONNECTIONS_DEADLINE, STOP_DEADLINE};
+use crate::limits::{ACCEPT_PAUSE, CLOSE_DEADLINE, MAX_HEAD_SIZE, MAX_HEADERS, REQUEST_DEADLINE};
 use crate::service::HttpService;
 use crate::view::hooks::View;
 use crate::view::{audience, explain};
 use bytes::Bytes;
+use drain::drain;
 use failed_request::FailedRequest;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -69,6 +71,7 @@ pub async fn serve(
         .collect();
 
     shutdown.await;
+    drain(&server, options.limits.drain).await;
     let output_deadline = Instant::now() + (STOP_DEADLINE - OUTPUT_DEADLINE);
     for task in accepting {
         task.abort();

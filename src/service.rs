@@ -6,25 +6,24 @@
 //! `/` is the page, `/ws/{client_id}` and `/echo` begin a WebSocket, and `ROUTES` has the rest. The service remembers
 //! what the connection is to become, and the server asks for it once the response has been written.
 
+mod log;
+
 use crate::client::Client;
 use crate::connection::Purpose;
-use crate::escape::quote;
 use crate::handshake::{Accept, accept, asks_for_websocket};
 use crate::http::page::{inspector_script, inspector_style, members_script, page, page_style};
-use crate::http::refusal::{Fields, Head, Refusal, Sent};
+use crate::http::refusal::{Fields, Head, Refusal};
 use crate::http::responses::{
     bad_client_id, check_http, healthy, last, no_websocket, not_found, out_of_reach, unavailable,
 };
 use crate::http::streams::{ResponseBody, lifecycle, members};
 use crate::limits::MAX_REQUESTS;
 use crate::server::shared::Shared;
-use crate::server::throttle::Kind;
 use bytes::Bytes;
 use http_body_util::{Either, Full};
 use hyper::body::{Body, Incoming};
 use hyper::service::Service;
-use hyper::{Request, Response, StatusCode};
-use log::Level;
+use hyper::{Request, Response};
 use std::cell::RefCell;
 use std::convert::Infallible;
 use std::fmt::{self, Display, Formatter};
@@ -137,7 +136,7 @@ impl HttpService {
         if self.full {
             return Err(unavailable("the server is full"));
         }
-        if self.server.stop.is_told() {
+        if self.server.stop.has_begun() {
             return Err(unavailable("the server is stopping"));
         }
         self.server.admission.check_host(head)?;
@@ -175,21 +174,8 @@ impl HttpService {
     /// Whether the response is the last one. A body is not read, so the next request could not be found, and a stream of events
     /// has no end. A client's name never changes, so the request that sets it is the last one.
     fn is_last(&self, request: &Incoming, response: &ResponseBody) -> bool {
-        let ends = self.client.requests() >= MAX_REQUESTS || self.full || self.server.stop.is_told();
+        let ends = self.client.requests() >= MAX_REQUESTS || self.full || self.server.stop.has_begun();
         ends || !request.is_end_stream() || matches!(response, Either::Right(_)) || self.client.name().is_some()
-    }
-
-    fn log(&self, head: &Head, answer: &Result<Response<ResponseBody>, Refusal>) {
-        let (method, path) = (|| Sent::Method.show(head), || quote(head.uri.path().as_bytes()));
-        let (level, status) = match answer {
-            Ok(response) => (Level::Info, response.status()),
-            Err(refusal) => (Level::Warn, refusal.status),
-        };
-        self.server.log.log(level, Kind::Answer(status), || match answer {
-            Ok(_) if status == StatusCode::SWITCHING_PROTOCOLS => format!("{self}: WebSocket {} accepted", path()),
-            Ok(_) => format!("{self}: {} {} {status}", method(), path()),
-            Err(refusal) => format!("{self}: {} {} {status}: {}", method(), path(), refusal.fault),
-        });
     }
 }
 
@@ -246,7 +232,7 @@ mod tests {
         let full = service(true);
         assert_eq!(fault(&full, "localhost"), "the server is full");
         let stopping = service(false);
-        stopping.server.stop.tell();
+        stopping.server.stop.begin();
         assert_eq!(fault(&stopping, "localhost"), "the server is stopping");
     }
 }

@@ -53,7 +53,10 @@ impl From<RedisError> for Trouble {
 impl Display for Trouble {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Redis(error) => write!(f, "{error}"),
+            // On one line: an answer that is not Redis' is quoted in several.
+            Self::Redis(error) => {
+                write!(f, "{}", error.to_string().split_whitespace().collect::<Vec<_>>().join(" "))
+            }
             Self::NoAnswer => write!(f, "no answer within {} s", DEADLINE.as_secs()),
             Self::Replica => write!(f, "it is a replica, and a room needs the master"),
             Self::Version(version) => {
@@ -138,7 +141,8 @@ impl Engine {
         entries(connection.ask(self.after(&mut read, place)).await?)
     }
 
-    /// Reads the entries after a place without waiting, and where the log ends at that moment.
+    /// Reads the entries after a place without waiting, and where the log ends at that moment. Redis refuses transactions while
+    /// its memory is full, so a room in which nothing can be said does not stay open.
     pub(super) async fn check(&self, connection: &mut Connection, place: u64) -> Result<(Vec<Entry>, Head), Trouble> {
         let mut read = cmd("XREAD");
         read.arg("COUNT").arg(ENTRIES_PER_READ);

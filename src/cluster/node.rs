@@ -73,7 +73,7 @@ impl Node {
         loop {
             let failure = self.stay(outbox).await;
             outbox.close();
-            let closing = count(room.dismiss(&failure) as u64, "connection");
+            let closing = count(room.dismiss(usize::MAX, &failure) as u64, "connection");
             warn!("{}: closing {closing} with {}", failure.reason, u16::from(failure.code));
             self.chain = self.find_end().await;
             info!("the room is open again, at the end of its log");

@@ -54,7 +54,9 @@ impl Ending {
     /// Whether a connection may end like this without a fault.
     fn is_expected(&self) -> bool {
         match self {
-            Self::Closed { closing: Closing::ByServer(failure), .. } => failure.code == CloseCode::Away,
+            Self::Closed { closing: Closing::ByServer(failure), .. } => {
+                matches!(failure.code, CloseCode::Away | CloseCode::Restart)
+            }
             Self::Closed { .. } | Self::EndOfStream | Self::Lost(_) | Self::Silence => true,
         }
     }

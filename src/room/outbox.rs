@@ -7,7 +7,7 @@
 //! - A full outbox holds the speakers: their sockets are not read, so TCP holds the clients back, as when the room is paced.
 //! - The engine takes the frames in numbered batches, which come back in the same order.
 
-use super::{Part, Room, lock};
+use super::{Room, lock};
 use crate::client::Client;
 use crate::frame::Failure;
 use crate::limits::cluster::OUTBOX;
@@ -249,14 +249,15 @@ impl Room {
         self.outbox.as_ref().is_none_or(Outbox::is_open)
     }
 
-    /// Closes the connections of all members. Each still receives what was broadcast before. Returns their number.
-    pub fn dismiss(&self, failure: &Failure) -> usize {
-        let dismiss = |part: &Part| {
+    /// Closes the connections of up to `most` members. Each still receives what was broadcast before. Returns their number.
+    pub fn dismiss(&self, most: usize, failure: &Failure) -> usize {
+        let mut dismissed = 0;
+        for part in &self.parts {
             let members = &mut lock(&part.list).members;
-            members.values_mut().for_each(|place| place.dismiss(failure));
-            members.len()
-        };
-        self.parts.iter().map(dismiss).sum()
+            let places = members.values_mut().filter(|place| !place.is_ending()).take(most - dismissed);
+            dismissed += places.map(|place| place.dismiss(failure)).count();
+        }
+        dismissed
     }
 
     /// Broadcasts the frames of an entry of the engine's log, which may be the next batch of this server's own.

@@ -163,11 +163,14 @@ impl Place {
         }
     }
 
-    /// Has the connection closed, unless it is ending already.
+    /// Whether the room has ended the connection, or lost it.
+    pub(super) fn is_ending(&self) -> bool {
+        matches!(self.writer, Writer::TooSlow { .. } | Writer::Dismissed(_) | Writer::Lost(_))
+    }
+
+    /// Has the connection closed.
     pub(super) fn dismiss(&mut self, failure: &Failure) {
-        if matches!(self.writer, Writer::Opening | Writer::Turn | Writer::Task) {
-            self.hand_over(Writer::Dismissed(Box::new(failure.clone())));
-        }
+        self.hand_over(Writer::Dismissed(Box::new(failure.clone())));
     }
 
     /// Returns the first byte of the stream that the log must keep for this member.

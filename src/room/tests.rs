@@ -1005,7 +1005,10 @@ fn dismissed_members_receive_what_was_said_before() {
         assert_eq!(fast.hear(said.len()).await, said);
         let left = Seat::take(&room, 0, 4).await;
         assert!(left.member.leave().is_empty());
-        assert_eq!(room.dismiss(&failure), 3);
+        assert_eq!(
+            (room.dismiss(1, &failure), room.dismiss(usize::MAX, &failure), room.dismiss(1, &failure)),
+            (1, 2, 0)
+        );
         let opening = Seat::open(opening).await;
         for mut seat in [opening, slow, fast] {
             for _ in 0..2 {
@@ -1029,7 +1032,7 @@ fn members_that_are_too_slow_or_lost_are_not_told_again() {
         let mut slow = Seat::take(&room, 0, 1).await;
         slow.catch_up().await.unwrap();
         (0..4).for_each(|_| say(&room, &text([b'x'; HUGE])));
-        room.dismiss(&Failure::new(CloseCode::Restart, "why"));
+        assert_eq!(room.dismiss(1, &Failure::new(CloseCode::Restart, "why")), 0);
         assert!(matches!(slow.poll().await, Poll::Ready(Err(Cut::TooSlow(_)))));
     });
 }

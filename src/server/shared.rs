@@ -10,6 +10,7 @@ use crate::limits::{FULL_ANSWERS, Limits, MOST_CONNECTIONS, MOST_MEMBER_LISTS};
 use crate::room::Room;
 use crate::room::outbox::Outbox;
 use crate::view::hooks::View;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -27,6 +28,8 @@ pub struct Options {
     pub lifecycle: bool,
     /// Whether the terminal shows them.
     pub explain: bool,
+    /// The proxies that are believed when they name a client, for the log.
+    pub trusted_proxies: Vec<IpAddr>,
     /// Where the room is, if it is on several servers.
     pub redis: Option<Address>,
 }
@@ -39,6 +42,7 @@ impl Default for Options {
             admission: Admission::default(),
             lifecycle: false,
             explain: false,
+            trusted_proxies: Vec::new(),
             redis: None,
         }
     }
@@ -53,6 +57,8 @@ pub struct Shared {
     pub limits: Limits,
     /// Which hosts and origins are admitted.
     pub admission: Admission,
+    /// The proxies that are believed when they name a client, for the log.
+    pub trusted_proxies: Vec<IpAddr>,
     /// The hooks of the view.
     pub view: View,
     /// Whether `GET /lifecycle` is on.
@@ -83,6 +89,7 @@ impl Shared {
             room: Room::new(options.threads, &options.limits, outbox, view.clone()),
             limits: options.limits,
             admission: options.admission.clone(),
+            trusted_proxies: options.trusted_proxies.clone(),
             view,
             lifecycle: options.lifecycle,
             log: Throttle::default(),

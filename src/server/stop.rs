@@ -7,13 +7,25 @@ use tokio::sync::futures::Notified;
 /// Tells every connection that the server is stopping.
 #[derive(Debug, Default)]
 pub struct StopSignal {
+    begun: AtomicBool,
     told: AtomicBool,
     notify: Notify,
 }
 
 impl StopSignal {
+    /// From now on, requests are refused. Connections go on.
+    pub fn begin(&self) {
+        self.begun.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether requests are refused.
+    pub fn has_begun(&self) -> bool {
+        self.begun.load(Ordering::SeqCst)
+    }
+
     /// Tells everyone.
     pub fn tell(&self) {
+        self.begin();
         self.told.store(true, Ordering::SeqCst);
         self.notify.notify_waiters();
     }

@@ -6,7 +6,8 @@ use std::time::Duration;
 use test_client::blocking::Client;
 use test_client::frame::{CLOSE, FIN, PING, PONG, close_payload, from_client, from_server, says, text};
 use test_client::request::{opening, switching_protocols};
-use test_client::server::limits::{CLOSE_DEADLINE, STOP_DEADLINE};
+use test_client::server::limits::CLOSE_DEADLINE;
+use test_client::server::limits::stop::STOP_DEADLINE;
 use test_client::server::{Options, Server, beside_neighbours};
 
 /// Sends a Close with this payload. The server answers with that one, and ends the stream.

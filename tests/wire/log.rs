@@ -4,6 +4,7 @@ use crate::SWITCHBOARD;
 use std::time::{Duration, Instant};
 use test_client::blocking::Client;
 use test_client::program::Program;
+use test_client::request::Request;
 use test_client::server::limits::{LOG_LINES_PER_SECOND, TICK};
 
 /// Sends a request, and reads the response to its end.
@@ -214,4 +215,22 @@ mod unread {
         client.send_text("hi");
         client.expect(&says(2, "hi"));
     }
+}
+
+#[test]
+fn client_behind_a_trusted_proxy_is_named() {
+    let program = SWITCHBOARD.start(&["--trust-proxy", "127.0.0.1"]);
+    let request = |path: &str| Request::opening("localhost", path).with("X-Forwarded-For", "6.6.6.6, 203.0.113.9");
+    for (path, says) in [("/ws/1", "WebSocket /ws/1 accepted"), ("/ws/x", "GET /ws/x 400 Bad Request: ")] {
+        let mut client = Client::tcp(program.address);
+        client.send(request(path).bytes());
+        let line = program.log_line(says);
+        let peer = client.local_addr();
+        assert!(line.contains(&format!(", 203.0.113.9 through {peer}: {says}")), "{line}");
+    }
+    let unbelieving = SWITCHBOARD.start(&[]);
+    let mut client = Client::tcp(unbelieving.address);
+    client.send(request("/ws/1").bytes());
+    let line = unbelieving.log_line(": ");
+    assert_eq!(line, format!("INFO  connection 1, {}: WebSocket /ws/1 accepted", client.local_addr()));
 }

@@ -8,6 +8,7 @@ mod after_the_upgrade;
 mod before_the_upgrade;
 mod chat;
 mod command_line;
+mod drain;
 mod ends;
 mod health;
 mod keep_alive;

@@ -1,0 +1,91 @@
+//! Redis stops answering for a while (SIGSTOP), and continues with what it was asked before.
+
+use crate::load::Load;
+use crate::log::whole_log;
+use crate::node::Node;
+use crate::redis::{IN_MEMORY, Redis};
+use crate::{LATE, RECOVERY};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+use test_client::frame::{FIN, PING, PONG, says, text};
+
+#[test]
+fn shorter_than_the_patience() {
+    let redis = Redis::start(IN_MEMORY);
+    let nodes = [Node::start(&redis.url("room")), Node::start(&redis.url("room"))];
+    let load = Load::start(&nodes);
+    redis.freeze();
+    sleep(Duration::from_secs(2));
+    // Nothing is known to be wrong yet.
+    assert_eq!((nodes[0].health(), nodes[0].upgrade()), (200, 101));
+    redis.thaw();
+    let took = load.served();
+    println!("served again after {took:?}");
+    assert!(took < RECOVERY, "served again after {took:?}");
+    let outcome = load.finish();
+    outcome.nobody_was_told();
+    outcome.obeys_all_rules(&[whole_log(&redis, "room")]);
+}
+
+#[test]
+fn longer_than_the_patience() {
+    let redis = Redis::start(IN_MEMORY);
+    let nodes = [(); 2].map(|()| Node::start_with_patience(&redis.url("room"), 2));
+    let load = Load::start(&nodes);
+    let begun = Instant::now();
+    redis.freeze();
+    for node in &nodes {
+        node.wait_for_health(503, LATE);
+        assert_eq!(node.upgrade(), 503);
+    }
+    // The patience counts from the beginning of the command that is not answered. A read may have waited for a second.
+    assert!(begun.elapsed() >= Duration::from_secs(1), "away after {:?}", begun.elapsed());
+    sleep(Duration::from_secs(5).saturating_sub(begun.elapsed()));
+    assert_eq!(nodes[0].health(), 503);
+    redis.thaw();
+    for node in &nodes {
+        node.wait_for_health(200, RECOVERY);
+    }
+    assert!(load.served() < RECOVERY);
+    let outcome = load.finish();
+    outcome.told(&[0, 1], 1013, "the room is out of reach", begun);
+    outcome.obeys_all_rules(&[whole_log(&redis, "room")]);
+}
+
+/// A speaker says as much as the node takes. It does not answer Pings meanwhile, and is not closed for that.
+#[test]
+fn speakers_are_held() {
+    const INTERVAL: u64 = 1;
+    const HELD: Duration = Duration::from_secs(4);
+    let redis = Redis::start(IN_MEMORY);
+    let node = Node::start_with(&redis.url("room"), &["--ping-interval", &INTERVAL.to_string()]);
+    let mut speaker = node.join(1);
+    let payload = "x".repeat(60_000);
+    speaker.send_text(&payload);
+    speaker.expect(&says(1, &payload));
+    let before = node.program.resident();
+
+    redis.freeze();
+    let frozen = Instant::now();
+    let mut said = 1;
+    while speaker.try_send(text(&payload), Duration::from_millis(500)).is_ok() {
+        said += 1;
+        assert!(said < 1000, "the speaker is not held");
+    }
+    let grown = node.program.resident().saturating_sub(before);
+    println!("held after {said} messages, grown by {} KiB", grown / 1024);
+    // The outbox, a batch on its way, the same batch as a command, and its copy in the connection.
+    assert!(grown < 8 << 20, "grown by {grown} bytes");
+    sleep(HELD.saturating_sub(frozen.elapsed()));
+    redis.thaw();
+
+    while said > 0 {
+        let frame = speaker.read_any_frame();
+        if frame.is(PING) {
+            speaker.send_frame(FIN | PONG, &frame.payload);
+        } else {
+            assert!(says(1, &payload).ends_with(&frame.payload), "{frame:?}");
+            said -= 1;
+        }
+    }
+}
