@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::Builder;
 use switchboard::limits::LOG_BUFFER;
-use switchboard::limits::stop::{COMPLAINT_DEADLINE, OUTPUT_DEADLINE};
+use switchboard::limits::stop::COMPLAINT_DEADLINE;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
