@@ -119,7 +119,9 @@ impl Load {
     /// Waits until some nodes have appended more entries than a held reply to another node may have.
     #[track_caller]
     pub fn fill_log_on(&self, counts: impl Fn(usize) -> bool) {
-        (0..ROUNDS).for_each(|_| drop(self.served_on(&counts)));
+        for _ in 0..ROUNDS {
+            self.served_on(&counts);
+        }
     }
 
     /// Ends the talk. Once everything that was said has arrived everywhere, returns what each connection received.
