@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::Builder;
 use switchboard::limits::LOG_BUFFER;
-use switchboard::limits::stop::OUTPUT_DEADLINE;
+use switchboard::limits::stop::{COMPLAINT_DEADLINE, OUTPUT_DEADLINE};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
@@ -49,7 +49,7 @@ impl Logger {
     }
 }
 
-/// Prints why the program ends, or gives up after [`OUTPUT_DEADLINE`].
+/// Prints why the program ends, or gives up after [`COMPLAINT_DEADLINE`].
 pub fn complain(error: &impl std::fmt::Display, status: u8) -> ExitCode {
     let line = format!("switchboard: {error}\n");
     // There is no place left to report an error of these writes.
@@ -62,7 +62,7 @@ pub fn complain(error: &impl std::fmt::Display, status: u8) -> ExitCode {
     };
     if Builder::new().spawn(print_copy).is_ok() {
         // An error means that nobody reads.
-        let _ = written.recv_timeout(OUTPUT_DEADLINE);
+        let _ = written.recv_timeout(COMPLAINT_DEADLINE);
     } else {
         print(line);
     }

@@ -15,6 +15,9 @@ pub const STOP_DEADLINE: Duration = Duration::from_secs(3);
 /// How long a stop keeps for the last steps of `--explain`, and then as long for the last lines of the log.
 pub const OUTPUT_DEADLINE: Duration = Duration::from_millis(250);
 
+/// How long the program tries to print why it ends. Longer, because on a busy machine a quarter of a second was too short.
+pub const COMPLAINT_DEADLINE: Duration = Duration::from_secs(1);
+
 /// How long all connections together may take to close, before the output's share of the stop's deadline.
 pub const STOP_CONNECTIONS_DEADLINE: Duration = STOP_DEADLINE.saturating_sub(OUTPUT_DEADLINE.saturating_mul(2));
 

@@ -33,6 +33,8 @@ mod nodes;
 mod pauses;
 mod restarts;
 mod start;
+#[cfg(feature = "redis-tls")]
+mod tls;
 
 use std::time::Duration;
 use test_client::program::Executable;

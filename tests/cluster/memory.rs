@@ -7,7 +7,6 @@ use crate::redis::{IN_MEMORY, Redis};
 use crate::{LATE, RECOVERY};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
-use test_client::frame::says;
 
 impl Redis {
     /// Less than it uses already means that it is full. 0 is no limit.
@@ -53,17 +52,15 @@ fn full_for_longer_than_the_patience() {
     outcome.obeys_all_rules(&[whole_log(&redis, "room")]);
 }
 
-/// Nobody says anything, so nobody misses anything.
+/// A room in which nothing can be said is out of reach, even if nobody tries.
 #[test]
 fn full_and_idle() {
     let redis = Redis::start(IN_MEMORY);
     let node = Node::start_with_patience(&redis.url("room"), 1);
     let mut member = node.join(1);
-    member.send_text("before");
-    member.expect(&says(1, "before"));
     redis.limit_memory("1");
-    sleep(Duration::from_secs(4));
+    member.expect_close(1013, "the room is out of reach");
+    assert_eq!((node.health(), node.upgrade()), (503, 503));
     redis.limit_memory("0");
-    member.send_text("after");
-    member.expect(&says(1, "after"));
+    node.wait_for_health(200, RECOVERY);
 }

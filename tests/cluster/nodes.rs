@@ -153,3 +153,22 @@ fn stops_without_redis() {
     let (status, _) = node.program.wait(STOP);
     assert!(status.success(), "{status}");
 }
+
+#[test]
+fn explain_shows_what_came_back() {
+    let redis = Redis::start(IN_MEMORY);
+    let mut node = Node::start_with(&redis.url("room"), &["--explain"]);
+    let mut member = node.join(42);
+    member.send_text("hi");
+    member.expect(&says(42, "hi"));
+    member.send_text("again");
+    member.expect(&says(42, "again"));
+    drop(member);
+    node.program.terminate();
+    assert!(node.program.wait(STOP).0.success());
+    let shown = node.program.rest_of_output();
+    let back: Vec<_> = shown.lines().filter(|line| line.contains("back after")).collect();
+    let [hi, again] = &back[..] else { panic!("{shown}") };
+    assert!(hi.contains(" ms, broadcast: 21 bytes to each of 1 member, 0 behind"), "{hi}");
+    assert!(again.contains(" ms, broadcast: 24 bytes to each of 1 member, 0 behind"), "{again}");
+}

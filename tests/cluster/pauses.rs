@@ -38,7 +38,8 @@ fn longer_than_the_patience() {
         node.wait_for_health(503, LATE);
         assert_eq!(node.upgrade(), 503);
     }
-    assert!(begun.elapsed() >= Duration::from_secs(2), "away after {:?}", begun.elapsed());
+    // The patience counts from the beginning of the command that is not answered. A read may have waited for a second.
+    assert!(begun.elapsed() >= Duration::from_secs(1), "away after {:?}", begun.elapsed());
     sleep(Duration::from_secs(5).saturating_sub(begun.elapsed()));
     assert_eq!(nodes[0].health(), 503);
     redis.thaw();

@@ -127,7 +127,7 @@ fn answer(mut socket: &TcpStream, version: &str) -> std::io::Result<()> {
         let reply = match asked.array()[0].text() {
             "CLIENT" => b"+OK\r\n".to_vec(),
             "ROLE" => b"*3\r\n$6\r\nmaster\r\n:0\r\n*0\r\n".to_vec(),
-            "HMGET" => b"*2\r\n$-1\r\n$-1\r\n".to_vec(),
+            "EVAL" => b"*2\r\n$-1\r\n$-1\r\n".to_vec(),
             "INFO" => {
                 let info = format!("# Server\r\nredis_version:{version}\r\nmaxmemory_policy:noeviction\r\n");
                 // The form of a bulk string is that of an argument.

@@ -1,0 +1,233 @@
+//! A Redis and the nodes that share it, as processes. Dropping a room kills them.
+
+use std::fs::{self, File};
+use std::io::{self, BufRead, BufReader, Write};
+use std::net::{Ipv4Addr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use test_client::started::free_port;
+
+use crate::system;
+use crate::wire::Protocol;
+
+/// An interpreter that loads a framework may take some seconds.
+const START_DEADLINE: Duration = Duration::from_secs(20);
+const START_POLL: Duration = Duration::from_millis(10);
+const ANSWER_DEADLINE: Duration = Duration::from_secs(2);
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// switchboard without `--redis`. Its Redis is idle.
+    Alone,
+    Switchboard,
+    /// Socket.IO with its Redis Streams adapter.
+    SocketIo,
+    /// FastAPI with broadcaster, which uses Pub/Sub.
+    FastApi,
+}
+
+/// A kind of server and its number of nodes.
+#[derive(Clone, Copy)]
+pub struct Setup {
+    pub name: &'static str,
+    pub kind: Kind,
+    pub nodes: usize,
+}
+
+const fn setup(name: &'static str, kind: Kind, nodes: usize) -> Setup {
+    Setup { name, kind, nodes }
+}
+
+pub const SETUPS: [Setup; 8] = [
+    setup("alone", Kind::Alone, 1),
+    setup("switchboard/1", Kind::Switchboard, 1),
+    setup("switchboard/2", Kind::Switchboard, 2),
+    setup("switchboard/3", Kind::Switchboard, 3),
+    setup("socketio/1", Kind::SocketIo, 1),
+    setup("socketio/2", Kind::SocketIo, 2),
+    setup("fastapi/1", Kind::FastApi, 1),
+    setup("fastapi/2", Kind::FastApi, 2),
+];
+
+impl Kind {
+    /// Whether it is this project's: a fault of it fails the benchmark.
+    pub fn is_ours(self) -> bool {
+        matches!(self, Kind::Alone | Kind::Switchboard)
+    }
+
+    pub fn is_installed(self) -> bool {
+        self.is_ours() || peers().exists()
+    }
+
+    /// The messages that a sender has on their way, at most, when the most messages are measured. Of 16, 64, 256, 1,024, 2,048
+    /// and 8,192, each server is fastest with this.
+    pub fn window(self) -> usize {
+        if self.is_ours() { 2_048 } else { 64 }
+    }
+
+    /// The stream that holds the messages.
+    fn stream_key(self) -> Option<&'static str> {
+        match self {
+            Kind::Switchboard => Some("switchboard:{bench}:log"),
+            Kind::SocketIo => Some("socket.io"),
+            Kind::Alone | Kind::FastApi => None,
+        }
+    }
+
+    /// The command that starts a node. `PORT` and `REDIS` are in its environment.
+    fn command(self, port: u16, redis: &str) -> Vec<String> {
+        let path = |path: PathBuf| path.display().to_string();
+        let switchboard = [env!("CARGO_BIN_EXE_switchboard"), "--host", "127.0.0.1", "--port", &port.to_string()];
+        match self {
+            Kind::Alone => strings(&switchboard),
+            Kind::Switchboard => strings(&[&switchboard[..], &["--redis", &format!("{redis}/bench")]].concat()),
+            Kind::SocketIo => strings(&["node", &path(peers().join("socketio/socketio.mjs"))]),
+            Kind::FastApi => {
+                let script = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/peers/fastapi_broadcaster.py");
+                strings(&[&path(peers().join("venv/bin/python")), script])
+            }
+        }
+    }
+}
+
+/// Where `benches/peers/setup.sh` installs the other servers.
+fn peers() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("target/peers")
+}
+
+pub struct Room {
+    pub kind: Kind,
+    /// Redis's `appendfsync`.
+    fsync: String,
+    /// For Redis's files and all logs.
+    folder: PathBuf,
+    redis: Process,
+    pub nodes: Vec<Process>,
+}
+
+pub struct Process {
+    child: Child,
+    pub port: u16,
+}
+
+impl Room {
+    /// Starts everything, and waits until each node listens.
+    pub fn start(setup: Setup, fsync: &str) -> io::Result<Self> {
+        let port = free_port()?;
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("cluster-{}-{port}", std::process::id()));
+        fs::create_dir_all(&folder)?;
+        let redis = start_redis(port, fsync, &folder)?;
+        let mut room = Self { kind: setup.kind, fsync: fsync.to_owned(), folder, redis, nodes: Vec::new() };
+        room.wait_until(port, Self::is_redis_ready)?;
+        for _ in 0..setup.nodes {
+            let (node, redis) = (free_port()?, format!("redis://127.0.0.1:{port}"));
+            let command = setup.kind.command(node, &redis);
+            room.nodes.push(start(&command, &redis, &room.folder, node)?);
+            room.wait_until(node, |_| TcpStream::connect((Ipv4Addr::LOCALHOST, node)).is_ok())?;
+        }
+        Ok(room)
+    }
+
+    fn wait_until(&self, port: u16, is_ready: impl Fn(&Self) -> bool) -> io::Result<()> {
+        let start = Instant::now();
+        while !is_ready(self) {
+            if start.elapsed() > START_DEADLINE {
+                let output = fs::read_to_string(log_of(&self.folder, port))?;
+                return Err(io::Error::other(format!("it did not start:\n{}", output.trim_end())));
+            }
+            thread::sleep(START_POLL);
+        }
+        Ok(())
+    }
+
+    pub fn protocol(&self) -> Protocol {
+        if self.kind == Kind::SocketIo { Protocol::SocketIo } else { Protocol::WebSocket }
+    }
+
+    /// Kills Redis with SIGKILL.
+    pub fn kill_redis(&mut self) {
+        self.redis.kill();
+    }
+
+    /// Starts Redis again, with its data. It may need time to load them.
+    pub fn restart_redis(&mut self) -> io::Result<()> {
+        self.redis = start_redis(self.redis.port, &self.fsync, &self.folder)?;
+        Ok(())
+    }
+
+    pub fn is_redis_ready(&self) -> bool {
+        self.ask_redis("PING").is_ok_and(|answer| answer == "+PONG")
+    }
+
+    /// Sends a command in the inline form, and reads one line.
+    fn ask_redis(&self, command: &str) -> io::Result<String> {
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.redis.port))?;
+        stream.set_read_timeout(Some(ANSWER_DEADLINE))?;
+        stream.write_all(format!("{command}\r\n").as_bytes())?;
+        let mut line = String::new();
+        BufReader::new(stream).read_line(&mut line)?;
+        Ok(line.trim_end().to_owned())
+    }
+
+    /// The CPU time so far of all nodes, of Redis, and of the clients, in seconds.
+    pub fn cpu(&self) -> [f64; 3] {
+        let cpu = |id| system::cpu_time(id).unwrap_or_default().as_secs_f64();
+        [self.nodes.iter().map(|node| cpu(node.child.id())).sum(), cpu(self.redis.child.id()), cpu(std::process::id())]
+    }
+
+    /// The resident memory of the largest node and of Redis, and the part of the latter that the stream takes, in bytes.
+    pub fn memory(&self) -> [f64; 3] {
+        let resident = |process: &Process| system::memory(process.child.id()).map_or(f64::NAN, |bytes| bytes as f64);
+        let ask = |key| self.ask_redis(&format!("MEMORY USAGE {key} SAMPLES 0")).ok();
+        let stream = self.kind.stream_key().and_then(ask).and_then(|answer| answer.strip_prefix(':')?.parse().ok());
+        let largest = self.nodes.iter().map(resident).fold(f64::NAN, f64::max);
+        [largest, resident(&self.redis), stream.unwrap_or(f64::NAN)]
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.nodes.iter_mut().for_each(Process::kill);
+        self.redis.kill();
+        // Whatever remains is in the target folder.
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+impl Process {
+    fn kill(&mut self) {
+        // These fail only if it has already ended.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn start_redis(port: u16, fsync: &str, folder: &Path) -> io::Result<Process> {
+    let (port_, folder_) = (port.to_string(), folder.display().to_string());
+    let address = ["redis-server", "--bind", "127.0.0.1", "--port", &port_];
+    let data =
+        ["--dir", &folder_, "--save", "", "--appendonly", "yes", "--appendfsync", fsync, "--loglevel", "warning"];
+    start(&strings(&[&address[..], &data].concat()), "", folder, port)
+}
+
+/// Starts a process that is to listen on a port. Its output goes to a file in the folder.
+fn start(command: &[String], redis: &str, folder: &Path, port: u16) -> io::Result<Process> {
+    let log = File::create(log_of(folder, port))?;
+    // However this process ends, the kernel then kills the child.
+    let mut child = Command::new("setpriv");
+    child.args(["--pdeathsig", "KILL", "--"]).args(command);
+    child.env("PORT", port.to_string()).env("REDIS", redis).env("RUST_LOG", "off").env("NODE_ENV", "production");
+    child.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+    Ok(Process { child: child.spawn()?, port })
+}
+
+fn log_of(folder: &Path, port: u16) -> PathBuf {
+    folder.join(format!("{port}.log"))
+}
+
+fn strings(arguments: &[&str]) -> Vec<String> {
+    arguments.iter().map(|&argument| argument.to_owned()).collect()
+}
