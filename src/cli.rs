@@ -19,17 +19,24 @@ pub enum Command {
     Accept(String),
     /// `switchboard frame [HEX]...`. If the text is empty, the bytes are on standard input.
     Frame(String),
+    /// `switchboard health URL`
+    Health(String),
     /// `--help` or `--version`: print this.
     Print(String),
 }
 
+/// The port if no option sets it.
+pub const DEFAULT_PORT: u16 = 8000;
+
 /// Where to listen, and the settings of the server.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Arguments {
     /// The hosts to listen on.
     pub hosts: Vec<Host>,
-    /// The port; 0 picks a free one.
-    pub port: u16,
+    /// The port; 0 picks a free one. `None` means [`DEFAULT_PORT`].
+    pub port: Option<u16>,
+    /// Whether to listen on the socket that is standard input, instead of hosts and a port.
+    pub stdin_socket: bool,
     /// Whether `GET /lifecycle` is on. `None` means on when listening on loopback alone.
     lifecycle: Option<bool>,
     /// The settings of the server.
@@ -37,15 +44,15 @@ pub struct Arguments {
 }
 
 impl Arguments {
+    /// Sets what depends on whether only this machine can connect.
+    pub fn set_loopback_only(&mut self, loopback_only: bool) {
+        self.options.admission.loopback_only = loopback_only;
+        self.options.lifecycle = self.lifecycle.unwrap_or(loopback_only);
+    }
+
     /// Whether `GET /lifecycle` is off because other machines can connect, and not because an option says so.
     pub fn hides_lifecycle(&self) -> bool {
         self.lifecycle.is_none() && !self.options.lifecycle
-    }
-}
-
-impl Default for Arguments {
-    fn default() -> Self {
-        Self { hosts: Vec::new(), port: 8000, lifecycle: None, options: Options::default() }
     }
 }
 
@@ -80,10 +87,16 @@ fn options() -> Vec<Opt> {
                 Ok(())
             },
         ),
-        value("port", "N", "0 picks a free port; the printed URL tells which", &default.port, |arguments, text| {
-            arguments.port = number(text, 0..=u16::MAX)?;
+        value("port", "N", "0 picks a free port; the printed URL tells which", &DEFAULT_PORT, |arguments, text| {
+            arguments.port = Some(number(text, 0..=u16::MAX)?);
             Ok(())
         }),
+        Opt {
+            name: "stdin-socket",
+            value: "",
+            help: "listen on the TCP socket on standard input, as systemd passes it".into(),
+            set: Set::Flag(|arguments| arguments.stdin_socket = true),
+        },
         value("threads", "N", "threads that serve connections", &default.options.threads, |arguments, text| {
             arguments.options.threads = number(text, 1..=MOST_THREADS)?;
             Ok(())
@@ -158,7 +171,8 @@ pub fn help() -> String {
         "A real-time chat over WebSockets: the page at /, the chat at /ws/{client_id}, an echo at /echo.\n\n\
          Usage: switchboard [OPTIONS]\n       \
          switchboard accept KEY    compute Sec-WebSocket-Accept for a key, step by step\n       \
-         switchboard frame [HEX]   decode a client's frames, from here or from standard input\n\n\
+         switchboard frame [HEX]   decode a client's frames, from here or from standard input\n       \
+         switchboard health URL    exit with 0 if the server answers 200, and otherwise with 1\n\n\
          Options:\n",
     );
     for Opt { name, value, help, .. } in options() {
@@ -196,6 +210,7 @@ pub fn command(mut parser: lexopt::Parser, max_connections: usize) -> Result<Com
         match argument {
             Value(command) if command == "accept" => return accept_key(&mut parser),
             Value(command) if command == "frame" => return frame(&mut parser),
+            Value(command) if command == "health" => return health(&mut parser),
             Long("help") | Short('h') => return Ok(Command::Print(help())),
             Long("version") | Short('V') => {
                 return Ok(Command::Print(format!("switchboard {}\n", env!("CARGO_PKG_VERSION"))));
@@ -207,16 +222,17 @@ pub fn command(mut parser: lexopt::Parser, max_connections: usize) -> Result<Com
             other => return Err(unexpected(other)),
         }
     }
-    let Arguments { hosts, lifecycle, options, .. } = &mut arguments;
+    let Arguments { hosts, port, stdin_socket, options, .. } = &mut arguments;
     options.limits.check().map_err(|error| lexopt::Error::Custom(error.into()))?;
     if options.redis.is_some() && options.limits.max_message_size > LARGEST_MESSAGE {
         return Err(format!("--max-message-size: must be at most {LARGEST_MESSAGE} with --redis").into());
     }
+    if *stdin_socket && (!hosts.is_empty() || port.is_some()) {
+        return Err("--stdin-socket: the socket has an address already, so --host and --port are not allowed".into());
+    }
     if hosts.is_empty() {
         hosts.push(Host::loopback());
     }
-    options.admission.loopback_only = hosts.iter().all(Host::is_loopback);
-    options.lifecycle = lifecycle.unwrap_or(options.admission.loopback_only);
     Ok(Command::Serve(arguments))
 }
 
@@ -272,6 +288,12 @@ fn frame(parser: &mut lexopt::Parser) -> Result<Command, lexopt::Error> {
     Ok(words.map_or_else(|| Command::Print(help()), |words| Command::Frame(words.join(" "))))
 }
 
+/// `switchboard health URL`
+fn health(parser: &mut lexopt::Parser) -> Result<Command, lexopt::Error> {
+    let Some(mut words) = words(parser, 1)? else { return Ok(Command::Print(help())) };
+    words.pop().map(Command::Health).ok_or_else(|| "health: the URL is missing".into())
+}
+
 /// The words after a command, at most this many. None if they ask for help.
 fn words(parser: &mut lexopt::Parser, most: usize) -> Result<Option<Vec<String>>, lexopt::Error> {
     let mut words = Vec::new();
@@ -300,25 +322,34 @@ mod tests {
         }
     }
 
-    #[test]
-    fn the_lifecycle_is_on_when_listening_on_loopback_alone_or_by_option() {
-        let lifecycle = |line: &[&str]| serve(line).options.lifecycle;
-        assert!(lifecycle(&[]));
-        assert!(lifecycle(&["--host", "127.0.0.2", "--host", "::1"]));
-        assert!(!lifecycle(&["--host", "0.0.0.0"]));
-        assert!(!lifecycle(&["--host", "127.0.0.1", "--host", "::"]));
-        assert!(lifecycle(&["--host", "localhost"]));
-        assert!(lifecycle(&["--host", "0.0.0.0", "--lifecycle", "on"]));
-        assert!(!lifecycle(&["--lifecycle", "off"]));
+    /// Whether the lifecycle is on, and whether it is hidden.
+    fn lifecycle(line: &[&str], loopback_only: bool) -> (bool, bool) {
+        let mut arguments = serve(line);
+        arguments.set_loopback_only(loopback_only);
+        (arguments.options.lifecycle, arguments.hides_lifecycle())
     }
 
     #[test]
-    fn lifecycle_that_an_option_turns_off_is_not_hidden() {
-        let hides = |line: &[&str]| serve(line).hides_lifecycle();
-        assert!(hides(&["--host", "0.0.0.0"]));
-        assert!(!hides(&["--host", "0.0.0.0", "--lifecycle", "off"]));
-        assert!(!hides(&["--host", "0.0.0.0", "--lifecycle", "on"]));
-        assert!(!hides(&[]));
+    fn the_lifecycle_is_on_when_listening_on_loopback_alone_or_by_option() {
+        assert_eq!(lifecycle(&[], true), (true, false));
+        assert_eq!(lifecycle(&[], false), (false, true));
+        for loopback_only in [true, false] {
+            assert_eq!(lifecycle(&["--lifecycle", "on"], loopback_only), (true, false));
+            assert_eq!(lifecycle(&["--lifecycle", "off"], loopback_only), (false, false));
+        }
+    }
+
+    #[test]
+    fn socket_has_an_address_already() {
+        assert!(serve(&["--stdin-socket"]).stdin_socket);
+        for other in [["--host", "::1"], ["--port", "8000"]] {
+            let parser = lexopt::Parser::from_args([&["--stdin-socket"], &other[..]].concat());
+            let error = command(parser, 77).expect_err("two addresses").to_string();
+            assert_eq!(
+                error,
+                "--stdin-socket: the socket has an address already, so --host and --port are not allowed"
+            );
+        }
     }
 
     #[test]
@@ -326,7 +357,7 @@ mod tests {
         let line =
             "--host ::1 --port 9 --threads 3 --allow-origin http://a.example --explain --trust-proxy ::ffff:10.0.0.1";
         let Arguments { hosts, port, options, .. } = serve(&line.split_whitespace().collect::<Vec<_>>());
-        assert_eq!((hosts, port, options.threads), (vec!["::1".parse().expect("an address")], 9, 3));
+        assert_eq!((hosts, port, options.threads), (vec!["::1".parse().expect("an address")], Some(9), 3));
         assert_eq!(options.admission.allowed, ["http://a.example".parse().expect("an origin")]);
         assert_eq!(options.trusted_proxies, ["10.0.0.1".parse::<IpAddr>().expect("an address")]);
         assert!(options.explain);
@@ -370,9 +401,9 @@ mod tests {
     #[test]
     fn without_options_the_defaults_hold() {
         let Arguments { hosts, port, options, .. } = serve(&[]);
-        assert_eq!((hosts, port, options.threads, options.explain), (vec![Host::loopback()], 8000, 1, false));
+        assert_eq!((hosts, port, options.threads, options.explain), (vec![Host::loopback()], None, 1, false));
         assert_eq!(options.limits, Limits { max_connections: 77, ..Limits::default() });
-        assert!(options.admission.allowed.is_empty() && options.admission.loopback_only);
+        assert!(options.admission.allowed.is_empty());
         assert_eq!(serve(&["--ping-interval", "0"]).options.limits.ping_interval, None);
     }
 

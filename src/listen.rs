@@ -1,11 +1,12 @@
-//! Where the program listens: the addresses of a host, one port for all of them, and the URLs that lead there.
+//! Where the program listens: the addresses of a host, one port for all of them, and the URLs that lead there; or the socket that
+//! is standard input.
 
 use std::error::Error;
 use std::fmt::{self, Display, Formatter};
 use std::io::{self, ErrorKind};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs, UdpSocket};
 use std::str::FromStr;
-use switchboard::server::listener::listen_on;
+use switchboard::server::listener::{listen_on, listen_with};
 use tokio::net::TcpListener;
 
 /// A host to listen on: its addresses, with port 0.
@@ -16,11 +17,6 @@ impl Host {
     /// 127.0.0.1 and ::1
     pub fn loopback() -> Self {
         Self([IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)].map(with_port_0).into())
-    }
-
-    /// Whether only this machine can connect.
-    pub fn is_loopback(&self) -> bool {
-        self.0.iter().all(|address| address.ip().is_loopback())
     }
 
     /// The addresses to bind. If a host has several, one that this machine does not have is left out: IPv6 may be missing.
@@ -126,6 +122,43 @@ pub fn listen(hosts: &[Host], mut port: u16) -> io::Result<(Vec<TcpListener>, Ve
     Ok((listeners, reachable))
 }
 
+/// Listens on the socket that is standard input, and returns the addresses that lead there too. systemd passes other sockets as
+/// well, but only standard input can be taken without `unsafe`.
+///
+/// # Errors
+/// Standard input is something else.
+pub fn listen_on_stdin() -> io::Result<(Vec<TcpListener>, Vec<SocketAddr>)> {
+    let listener = stdin().and_then(listen_with).map_err(|error| {
+        io::Error::other(format!("--stdin-socket: standard input is not a TCP socket that can listen: {error}"))
+    })?;
+    let address = listener.local_addr()?;
+    // Finding the addresses takes other sockets, which a hardened service may not be allowed to open.
+    let mut reachable = lead_to(address).unwrap_or_else(|_| vec![address]);
+    reachable.iter_mut().for_each(|reachable| reachable.set_port(address.port()));
+    Ok((vec![listener], reachable))
+}
+
+/// A copy of standard input, as a socket, whatever it is.
+#[cfg(unix)]
+fn stdin() -> io::Result<TcpStream> {
+    use std::os::fd::AsFd;
+    io::stdin().as_fd().try_clone_to_owned().map(TcpStream::from)
+}
+
+#[cfg(not(unix))]
+fn stdin() -> io::Result<TcpStream> {
+    Err(io::Error::new(ErrorKind::Unsupported, "only Unix supports this"))
+}
+
+/// Whether only this machine can connect.
+///
+/// # Errors
+/// A socket has no address, because it has failed.
+pub fn are_loopback(listeners: &[TcpListener]) -> io::Result<bool> {
+    let addresses: io::Result<Vec<_>> = listeners.iter().map(TcpListener::local_addr).collect();
+    Ok(addresses?.iter().all(|address| address.ip().is_loopback()))
+}
+
 fn is_all_of_v6(address: IpAddr) -> bool {
     address == Ipv6Addr::UNSPECIFIED
 }
@@ -190,10 +223,14 @@ mod tests {
         }
     }
 
-    #[test]
-    fn host_with_an_address_that_is_not_loopback_is_not() {
-        assert!(host(&["127.0.0.1", "::1"]).is_loopback());
-        assert!(!host(&["127.0.0.1", ELSEWHERE]).is_loopback());
+    #[tokio::test]
+    async fn listeners_are_loopback_if_all_of_them_are() {
+        let loopback = |addresses: &[&str]| {
+            let (listeners, _) = listen(&[host(addresses)], 0).expect("free ports");
+            are_loopback(&listeners).expect("addresses")
+        };
+        assert!(loopback(&["127.0.0.1"]) && loopback(&["127.0.0.1", "::1"]) && loopback(&["127.0.0.1", ELSEWHERE]));
+        assert!(!loopback(&["0.0.0.0"]));
     }
 
     #[test]

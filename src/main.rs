@@ -2,12 +2,14 @@
 
 mod by_hand;
 mod cli;
+mod health;
 mod listen;
 mod logger;
 
 use by_hand::{explain_frames, explain_key};
-use cli::{Arguments, Command};
-use listen::{listen, urls};
+use cli::{Arguments, Command, DEFAULT_PORT};
+use health::check_health;
+use listen::{are_loopback, listen, listen_on_stdin, urls};
 use log::{Level, log, warn};
 use logger::{Logger, complain};
 use std::io::{self, ErrorKind, Write};
@@ -25,6 +27,7 @@ fn main() -> ExitCode {
         Ok(Command::Print(text)) => answer(Ok((text, true))),
         Ok(Command::Accept(key)) => answer(explain_key(&key).map(|text| (text, true))),
         Ok(Command::Frame(text)) => answer(explain_frames(text)),
+        Ok(Command::Health(url)) => check_health(&url).map(|()| ExitCode::SUCCESS),
         Err(error) => return complain(&error, 2),
     };
     done.unwrap_or_else(|error| complain(&error, 1))
@@ -96,13 +99,18 @@ async fn serve_and_log(arguments: Arguments, stop: Signals, logger: Logger) -> i
 }
 
 /// Serves until the signal, and notes when the drain after it ends at the latest. Prints the URL only when everything has started.
-async fn listen_and_serve(arguments: Arguments, mut stop: Signals, stopped: &mut Instant) -> io::Result<()> {
+async fn listen_and_serve(mut arguments: Arguments, mut stop: Signals, stopped: &mut Instant) -> io::Result<()> {
+    let limits = &mut arguments.options.limits;
+    limits.max_connections = most_connections(limits.max_connections, arguments.options.threads)?;
+    let (listeners, addresses) = if arguments.stdin_socket {
+        listen_on_stdin()?
+    } else {
+        listen(&arguments.hosts, arguments.port.unwrap_or(DEFAULT_PORT))?
+    };
+    arguments.set_loopback_only(are_loopback(&listeners)?);
     let hides_lifecycle = arguments.hides_lifecycle();
-    let Arguments { hosts, port, mut options, .. } = arguments;
-    let limits = &mut options.limits;
-    limits.max_connections = most_connections(limits.max_connections, options.threads)?;
+    let options = arguments.options;
     let (is_open, drain) = (!options.admission.loopback_only, options.limits.drain);
-    let (listeners, addresses) = listen(&hosts, port)?;
     let mut printed = Ok(());
     let served = serve(listeners, options, async {
         printed = print(&format!("switchboard listens on {} (Ctrl-C stops it)\n", urls(&addresses)));

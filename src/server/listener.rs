@@ -2,10 +2,10 @@
 
 use crate::limits::{ACCEPT_QUEUE, SEND_BUFFER};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use tokio::net::{TcpListener, TcpSocket};
 
-/// Binds an address. The accepted sockets inherit the size of the send buffer.
+/// Binds an address, and listens. The accepted sockets inherit the size of the send buffer.
 ///
 /// # Errors
 /// The address is in use, or not one of this machine's.
@@ -16,5 +16,19 @@ pub fn listen_on(address: SocketAddr) -> io::Result<TcpListener> {
     socket.set_reuseaddr(true)?;
     socket.set_send_buffer_size(SEND_BUFFER)?;
     socket.bind(address)?;
+    socket.listen(ACCEPT_QUEUE)
+}
+
+/// Listens on a socket that has an address already. If it listens already, the connections in its queue are kept. The accepted
+/// sockets inherit the size of the send buffer, except for those that are in the queue at the first start.
+///
+/// # Errors
+/// It is no TCP socket, or it is the socket of a connection.
+pub fn listen_with(socket: TcpStream) -> io::Result<TcpListener> {
+    // Not a TCP or UDP socket: it could be a terminal, which must not become non-blocking for other programs.
+    socket.local_addr()?;
+    socket.set_nonblocking(true)?;
+    let socket = TcpSocket::from_std_stream(socket);
+    socket.set_send_buffer_size(SEND_BUFFER)?;
     socket.listen(ACCEPT_QUEUE)
 }

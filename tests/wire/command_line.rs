@@ -17,6 +17,7 @@ fn help_names_every_option() {
             "Usage: switchboard [OPTIONS]\n",
             "--host ADDR ",
             "--port N ",
+            "--stdin-socket ",
             "--threads N ",
             "--allow-origin ORIGIN ",
             "--max-message-size BYTES ",

@@ -10,10 +10,13 @@ mod chat;
 mod command_line;
 mod drain;
 mod ends;
+mod health;
 mod keep_alive;
 mod log;
 mod pace;
 mod page;
+#[cfg(unix)]
+mod stdin_socket;
 mod unfinished;
 
 use test_client::program::Executable;
