@@ -11,7 +11,7 @@ use super::address::Address;
 use super::chain::{Entry, Head, tag};
 use crate::limits::cluster::{CHECK, DEADLINE, ENTRIES_PER_READ, LOG_KEEPS};
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, Cmd, ConnectionInfo, RedisError, Value, cmd, pipe};
+use redis::{AsyncConnectionConfig, Client, Cmd, ConnectionInfo, ErrorKind, RedisError, Value, cmd, pipe};
 use std::fmt::{self, Display, Formatter};
 use std::future::Future;
 use std::mem::take;
@@ -55,7 +55,10 @@ impl Display for Trouble {
         match self {
             // On one line: an answer that is not Redis' is quoted in several.
             Self::Redis(error) => {
-                write!(f, "{}", error.to_string().split_whitespace().collect::<Vec<_>>().join(" "))
+                write!(f, "{}", error.to_string().split_whitespace().collect::<Vec<_>>().join(" "))?;
+                let is_about_password =
+                    error.kind() == ErrorKind::AuthenticationFailed || error.code() == Some("NOAUTH");
+                f.write_str(if is_about_password { "; the URL is redis://USER:PASSWORD@HOST/ROOM" } else { "" })
             }
             Self::NoAnswer => write!(f, "no answer within {} s", DEADLINE.as_secs()),
             Self::Replica => write!(f, "it is a replica, and a room needs the master"),

@@ -14,12 +14,16 @@ use crate::limits::cluster::PAUSE;
 use crate::room::Room;
 use crate::room::outbox::{Batch, Outbox};
 use log::{info, warn};
+use std::collections::BTreeSet;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::time::{sleep, timeout};
 use tungstenite::protocol::frame::coding::CloseCode;
+
+/// Kinds of trouble that are logged in an outage.
+const MOST_TROUBLES: usize = 8;
 
 /// A node, at the beginning of its first stay.
 #[derive(Debug)]
@@ -233,22 +237,26 @@ fn told(gap: Gap) -> Failure {
     Failure::new(CloseCode::Restart, gap.to_string())
 }
 
-/// A time in which something fails, for the log: one line when it begins, and one when it ends.
+/// A time in which something fails, for the log: one line for each kind of trouble, and one when it is over.
 struct Outage {
     what: &'static str,
     since: Option<Instant>,
+    /// What was logged.
+    told: BTreeSet<String>,
 }
 
 impl Outage {
     fn new(what: &'static str) -> Self {
-        Self { what, since: None }
+        Self { what, since: None, told: BTreeSet::new() }
     }
 
     /// Notes a failed attempt, and pauses before the next.
     async fn note(&mut self, trouble: &Trouble) {
-        if self.since.is_none() {
-            self.since = Some(Instant::now());
-            warn!("{} fails: {trouble}", self.what);
+        self.since.get_or_insert_with(Instant::now);
+        let text = trouble.to_string();
+        if self.told.len() < MOST_TROUBLES && !self.told.contains(&text) {
+            warn!("{} fails: {text}", self.what);
+            self.told.insert(text);
         }
         sleep(PAUSE).await;
     }

@@ -112,6 +112,7 @@ fn replica_that_stays_one_is_refused() {
     let asked = redis.replica.command(&["INFO", "commandstats"]);
     assert!(asked.text().contains("cmdstat_role:"), "the node has not asked the replica: {asked:?}");
     assert!(!asked.text().contains("cmdstat_xread:"), "the node has read from the replica: {asked:?}");
+    nodes[0].program.log_line("it is a replica, and a room needs the master");
     proxy.switch(redis.master.address);
     assert!(load.served() < RECOVERY);
     let outcome = load.finish();

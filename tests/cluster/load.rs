@@ -31,6 +31,9 @@ const RETRY: Duration = Duration::from_millis(20);
 /// The pause between two looks at the records.
 const PAUSE: Duration = Duration::from_millis(5);
 
+/// Times that everyone is served, each by an entry of its own, to fill the log.
+const ROUNDS: usize = 5;
+
 /// Members of each node: a talker and a listener.
 const MEMBERS: usize = 2;
 
@@ -110,6 +113,14 @@ impl Load {
             drop(records);
             assert!(since.elapsed() < FLOOD_DEADLINE, "a member receives nothing: {summary}");
             thread::sleep(PAUSE);
+        }
+    }
+
+    /// Waits until some nodes have appended more entries than a held reply to another node may have.
+    #[track_caller]
+    pub fn fill_log_on(&self, counts: impl Fn(usize) -> bool) {
+        for _ in 0..ROUNDS {
+            self.served_on(&counts);
         }
     }
 

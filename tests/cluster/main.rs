@@ -49,6 +49,3 @@ const TOLD: Duration = Duration::from_secs(4);
 
 /// Time limit for a node to find that Redis is away, with `--redis-patience 2`.
 const LATE: Duration = Duration::from_secs(6);
-
-/// How long a node is cut off. Others append more entries meanwhile than one reply has.
-const CUT_OFF: Duration = Duration::from_millis(500);

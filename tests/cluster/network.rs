@@ -6,7 +6,7 @@ use crate::node::Node;
 use crate::proxy::Proxy;
 use crate::redis::{IN_MEMORY, Redis};
 use crate::resp::Reply;
-use crate::{CUT_OFF, LATE, RECOVERY, TOLD};
+use crate::{LATE, RECOVERY, TOLD};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 use test_client::frame::says;
@@ -107,7 +107,7 @@ fn cut_off_while_the_log_is_trimmed() {
     let other = |node| node == 1;
     let begun = Instant::now();
     proxy.hold();
-    sleep(CUT_OFF);
+    load.fill_log_on(other);
     load.pause(other);
     redis.command(&["XTRIM", &key("room", "log"), "MAXLEN", "1"]);
     load.resume();

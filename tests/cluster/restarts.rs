@@ -6,7 +6,7 @@ use crate::node::Node;
 use crate::outcome::Outcome;
 use crate::proxy::Proxy;
 use crate::redis::{FSYNC_ALWAYS, FSYNC_EVERY_SECOND, IN_MEMORY, Redis};
-use crate::{CUT_OFF, RECOVERY, TOLD};
+use crate::{RECOVERY, TOLD};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 use test_client::frame::says;
@@ -123,7 +123,7 @@ fn deleted_stream_and_a_node_cut_off() {
     let others = |node| node != 0;
     let begun = Instant::now();
     proxy.hold();
-    sleep(CUT_OFF);
+    load.fill_log_on(others);
     // Otherwise the others could miss what is on its way.
     load.pause(others);
     redis.command(&["DEL", &key("room", "log")]);

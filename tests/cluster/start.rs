@@ -50,8 +50,9 @@ fn nobody_listens() {
 fn password() {
     let redis = Redis::start(&["--requirepass", "right"]);
     let shown = format!("redis://{}/room", redis.address);
-    refuses(&shown, 1, &[&shown, "NOAUTH"]);
-    refuses(&shown.replace("//", "//:wrong@"), 1, &[&shown, "Password authentication failed"]);
+    let way_out = "redis://USER:PASSWORD@HOST/ROOM";
+    refuses(&shown, 1, &[&shown, "NOAUTH", way_out]);
+    refuses(&shown.replace("//", "//:wrong@"), 1, &[&shown, "Password authentication failed", way_out]);
     let node = Node::start(&redis.url("room"));
     let mut member = node.join(1);
     member.send_text("hello");
