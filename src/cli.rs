@@ -39,6 +39,8 @@ pub struct Arguments {
     pub stdin_socket: bool,
     /// Whether `GET /lifecycle` is on. `None` means on when listening on loopback alone.
     lifecycle: Option<bool>,
+    /// The same for `GET /metrics`.
+    metrics: Option<bool>,
     /// The settings of the server.
     pub options: Options,
 }
@@ -48,11 +50,17 @@ impl Arguments {
     pub fn set_loopback_only(&mut self, loopback_only: bool) {
         self.options.admission.loopback_only = loopback_only;
         self.options.lifecycle = self.lifecycle.unwrap_or(loopback_only);
+        self.options.metrics = self.metrics.unwrap_or(loopback_only);
     }
 
     /// Whether `GET /lifecycle` is off because other machines can connect, and not because an option says so.
     pub fn hides_lifecycle(&self) -> bool {
         self.lifecycle.is_none() && !self.options.lifecycle
+    }
+
+    /// The same for `GET /metrics`.
+    pub fn hides_metrics(&self) -> bool {
+        self.metrics.is_none() && !self.options.metrics
     }
 }
 
@@ -147,6 +155,16 @@ fn options() -> Vec<Opt> {
         &"on when listening on loopback alone",
         |arguments, text| {
             arguments.lifecycle = Some(on_or_off(text)?);
+            Ok(())
+        },
+    ));
+    options.push(value(
+        "metrics",
+        "on|off",
+        "GET /metrics: counters for Prometheus",
+        &"on when listening on loopback alone",
+        |arguments, text| {
+            arguments.metrics = Some(on_or_off(text)?);
             Ok(())
         },
     ));
@@ -336,6 +354,21 @@ mod tests {
         for loopback_only in [true, false] {
             assert_eq!(lifecycle(&["--lifecycle", "on"], loopback_only), (true, false));
             assert_eq!(lifecycle(&["--lifecycle", "off"], loopback_only), (false, false));
+        }
+    }
+
+    #[test]
+    fn the_metrics_are_on_when_listening_on_loopback_alone_or_by_option() {
+        for loopback_only in [true, false] {
+            let metrics = |line: &[&str]| {
+                let mut arguments = serve(line);
+                arguments.set_loopback_only(loopback_only);
+                (arguments.options.metrics, arguments.hides_metrics())
+            };
+            assert_eq!(metrics(&["--lifecycle", "on"]), (loopback_only, !loopback_only));
+            assert_eq!(metrics(&["--lifecycle", "off"]), (loopback_only, !loopback_only));
+            assert_eq!(metrics(&["--metrics", "on"]), (true, false));
+            assert_eq!(metrics(&["--metrics", "off"]), (false, false));
         }
     }
 

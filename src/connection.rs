@@ -19,7 +19,7 @@ use crate::protocol::{Incoming, Protocol};
 use crate::room::member::{Cut, Member};
 use crate::server::shared::Shared;
 use crate::server::unfinished::{Share, given_up};
-use crate::view::hooks::{Life, Start};
+use crate::view::record::{Life, Start};
 use bytes::Bytes;
 use ending::Ending;
 use farewell::poll_write_all;
@@ -270,9 +270,8 @@ impl Connection {
         let Self { server, client, seat, protocol, share, own, messages, .. } = self;
         server.view.read(client, input, Start::aligned(protocol.is_between_messages()));
         self.bytes_in += input.len() as u64;
-        let now = Instant::now();
+        let (now, before) = (Instant::now(), *messages);
         protocol.receive(input, now, own, |message, own| {
-            *messages += 1;
             match (&seat, message) {
                 (Seat::Room(_), Incoming::Text(text)) => {
                     encode(Data::Text, &[client.says().as_bytes(), text.as_bytes()], said)
@@ -283,11 +282,13 @@ impl Connection {
                     return Err(Failure::text_only());
                 }
             }
+            *messages += 1;
             Ok(())
         });
+        server.view.received(client, *messages - before);
         share.count(&server.unfinished, client.number, protocol.unfinished());
         if let Seat::Room(member) = seat {
-            member.broadcast(said);
+            member.broadcast(said, *messages - before);
             member.count_read(input.len(), now);
         }
         // One huge message must not hold its memory for good.
@@ -318,6 +319,6 @@ impl Connection {
         let (lasted, bytes_out) = (born.elapsed(), sent + own.written());
         drop(seat);
         server.view.ended(&client, Some(Life { messages, bytes_in, bytes_out, lasted }));
-        ending.log(&server.log, &client, lasted, messages);
+        ending.log(&server, &client, lasted, messages);
     }
 }

@@ -27,6 +27,7 @@
 //! - **backlog**: the bytes of the room's stream that a member has yet to receive
 //! - **batch**: the pending bytes of the room's stream that one turn writes to the members
 //! - **broadcast**: to append frames to the room's stream, for all members
+//! - **delivery**: one message for one member
 //! - **entry**: what one server appends to the log of a room on several servers at a time
 //! - **join**: to take a place in the room, before the 101 is written
 //! - **log**, of a part: the last bytes of the room's stream, kept for members that are behind

@@ -11,6 +11,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::Builder;
 use switchboard::limits::LOG_BUFFER;
 use switchboard::limits::stop::COMPLAINT_DEADLINE;
+use switchboard::view::counters::Count;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
@@ -19,6 +20,8 @@ use tokio::time::{Instant, timeout_at};
 pub struct Logger {
     /// The queue of the thread, and what fails when the thread has ended. None if lines are written directly.
     thread: Option<(Arc<Queue>, oneshot::Receiver<()>)>,
+    /// Lines that were left out.
+    pub unread: Arc<Count>,
 }
 
 impl Logger {
@@ -29,14 +32,14 @@ impl Logger {
     pub fn start() -> io::Result<Self> {
         let mut builder = env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info"));
         builder.format(|line, record| writeln!(line, "{:<5} {}", record.level(), record.args()));
-        let mut thread = None;
+        let (mut thread, unread) = (None, Arc::default());
         if !takes_everything() {
-            let queue = Arc::new(Queue::default());
+            let queue = Arc::new(Queue { unread: Arc::clone(&unread), ..Queue::default() });
             thread = Some((Arc::clone(&queue), start(Arc::clone(&queue), io::stderr())?));
             builder.target(env_logger::Target::Pipe(Box::new(Entry(queue))));
         }
         builder.init();
-        Ok(Self { thread })
+        Ok(Self { thread, unread })
     }
 
     /// Writes the last lines, or gives up at the deadline.
@@ -92,6 +95,7 @@ struct Queue {
     waiting: Mutex<Waiting>,
     /// There is something to write, or the end.
     news: Condvar,
+    unread: Arc<Count>,
 }
 
 #[derive(Debug, Default)]
@@ -127,6 +131,7 @@ impl Queue {
         let mut waiting = self.lock();
         if waiting.left_out > 0 || waiting.text.len() + line.len() > LOG_BUFFER {
             waiting.left_out += 1;
+            self.unread.add(1);
             return;
         }
         waiting.text.extend(line);
@@ -225,6 +230,7 @@ mod tests {
         assert_eq!(reader.recv_timeout(DEADLINE).as_deref(), Ok("stuck\n"));
         let rest = reader.recv_timeout(DEADLINE);
         assert_eq!(rest, Ok(full + "WARN  left out 2 lines: nobody read the log\n"));
+        assert_eq!(entry.0.unread.get(), 2);
         add(&mut entry, "later\n");
         assert_eq!(reader.recv_timeout(DEADLINE).as_deref(), Ok("later\n"));
     }

@@ -15,6 +15,7 @@ use logger::{Logger, complain};
 use std::io::{self, ErrorKind, Write};
 use std::net::SocketAddr;
 use std::process::ExitCode;
+use std::sync::Arc;
 use switchboard::escape::count;
 use switchboard::limits::stop::STOP_DEADLINE;
 use switchboard::limits::{FEW_CONNECTIONS, Limits, MOST_CONNECTIONS, OPEN_FILES_PER_THREAD, OTHER_OPEN_FILES};
@@ -76,8 +77,9 @@ fn most_connections(asked: usize, threads: usize) -> io::Result<usize> {
     Ok(left.min(asked))
 }
 
-fn run(arguments: Arguments) -> io::Result<()> {
+fn run(mut arguments: Arguments) -> io::Result<()> {
     let logger = Logger::start()?;
+    arguments.options.unread_lines = Arc::clone(&logger.unread);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let (stop, mut stop_at_once) = (Signals::new()?, Signals::new()?);
@@ -108,13 +110,13 @@ async fn listen_and_serve(mut arguments: Arguments, mut stop: Signals, stopped: 
         listen(&arguments.hosts, arguments.port.unwrap_or(DEFAULT_PORT))?
     };
     arguments.set_loopback_only(are_loopback(&listeners)?);
-    let hides_lifecycle = arguments.hides_lifecycle();
+    let hidden = (arguments.hides_lifecycle(), arguments.hides_metrics());
     let options = arguments.options;
     let (is_open, drain) = (!options.admission.loopback_only, options.limits.drain);
     let mut printed = Ok(());
     let served = serve(listeners, options, async {
         printed = print(&format!("switchboard listens on {} (Ctrl-C stops it)\n", urls(&addresses)));
-        for (level, notice) in notices(&addresses, is_open, hides_lifecycle) {
+        for (level, notice) in notices(&addresses, is_open, hidden) {
             log!(level, "{notice}");
         }
         if printed.is_ok() {
@@ -126,11 +128,18 @@ async fn listen_and_serve(mut arguments: Arguments, mut stop: Signals, stopped: 
 }
 
 /// What to log if other machines can connect.
-fn notices(addresses: &[SocketAddr], is_open: bool, hides_lifecycle: bool) -> Vec<(Level, &'static str)> {
-    let off = "GET /lifecycle and /members are off, because other machines can connect; --lifecycle on turns them on";
+fn notices(addresses: &[SocketAddr], is_open: bool, hidden: (bool, bool)) -> Vec<(Level, &'static str)> {
+    let (lifecycle, metrics) = hidden;
+    let no_lifecycle =
+        "GET /lifecycle and /members are off, because other machines can connect; --lifecycle on turns them on";
+    let no_metrics = "GET /metrics is off, because other machines can connect; --metrics on turns it on";
     let unknown = "no address for other machines was found; `ip address`, `ifconfig` or `ipconfig` lists all addresses";
     let is_unknown = is_open && addresses.iter().all(|address| address.ip().is_loopback());
-    let all = [(hides_lifecycle, (Level::Info, off)), (is_unknown, (Level::Warn, unknown))];
+    let all = [
+        (lifecycle, (Level::Info, no_lifecycle)),
+        (metrics, (Level::Info, no_metrics)),
+        (is_unknown, (Level::Warn, unknown)),
+    ];
     all.into_iter().filter(|(holds, _)| *holds).map(|(_, notice)| notice).collect()
 }
 
@@ -197,13 +206,16 @@ mod tests {
     #[test]
     fn notices_of_a_server_that_other_machines_can_reach() {
         let [loopback, other] = ["127.0.0.1:1", "192.0.2.1:1"].map(|address| address.parse().expect("an address"));
-        let levels = |addresses: &[SocketAddr], is_open, hides_lifecycle| -> String {
-            let notices = notices(addresses, is_open, hides_lifecycle);
-            notices.into_iter().map(|(level, _)| level.as_str()).collect()
+        let notices = |addresses: &[SocketAddr], is_open, hidden| -> Vec<String> {
+            let notices = notices(addresses, is_open, hidden).into_iter();
+            notices.map(|(level, notice)| format!("{level} {}", notice.split(' ').nth(1).unwrap_or_default())).collect()
         };
-        assert_eq!(levels(&[loopback], false, false), "");
-        assert_eq!(levels(&[loopback, other], true, true), "INFO");
-        assert_eq!(levels(&[loopback, other], true, false), "");
-        assert_eq!(levels(&[loopback], true, false), "WARN");
+        let none: [&str; 0] = [];
+        assert_eq!(notices(&[loopback], false, (false, false)), none);
+        assert_eq!(notices(&[loopback, other], true, (true, true)), ["INFO /lifecycle", "INFO /metrics"]);
+        assert_eq!(notices(&[loopback, other], true, (true, false)), ["INFO /lifecycle"]);
+        assert_eq!(notices(&[loopback, other], true, (false, true)), ["INFO /metrics"]);
+        assert_eq!(notices(&[loopback, other], true, (false, false)), none);
+        assert_eq!(notices(&[loopback], true, (false, false)), ["WARN address"]);
     }
 }

@@ -18,6 +18,7 @@
 //! Invariants: no await under a lock; a list is locked before the pending bytes, never after; a member's own frames are
 //! written between two frames of the room, never inside one.
 
+mod census;
 mod log;
 pub mod member;
 pub mod outbox;
@@ -97,21 +98,6 @@ impl Room {
         })
     }
 
-    /// Returns the number of members.
-    pub fn members(&self) -> usize {
-        self.parts.iter().map(|part| lock(&part.list).members.len()).sum()
-    }
-
-    /// Returns the connections of the first `most` members, ordered by number.
-    pub fn clients(&self, most: usize) -> Vec<Arc<Client>> {
-        let client = |place: &Place| Arc::clone(&place.client);
-        let of_part = |part: &Part| lock(&part.list).members.values().take(most).map(client).collect();
-        let mut clients: Vec<_> = self.parts.iter().flat_map::<Vec<_>, _>(of_part).collect();
-        clients.sort_by_key(|client| client.number);
-        clients.truncate(most);
-        clients
-    }
-
     /// Adds a connection. It receives all frames broadcast from now on, including those broadcast before
     /// [`open`](Member::open). Returns None if the room is not open.
     pub fn join(self: &Arc<Self>, client: &Arc<Client>) -> Option<Member> {
@@ -166,28 +152,19 @@ impl Room {
         }
         list.spare = batch;
     }
-
-    /// Returns the number of members, and how many of them are behind.
-    fn counts(&self) -> (usize, usize) {
-        let behind = |part: &Part| {
-            let List { members, log, .. } = &*lock(&part.list);
-            members.values().filter(|place| place.behind(log) > 0).count()
-        };
-        (self.members(), self.parts.iter().map(behind).sum())
-    }
 }
 
 impl List {
     /// Writes a turn's batch to each member, once, and keeps it in the log for those that did not take all of it.
     fn deliver(&mut self, batch: &[u8], room: &Room) {
         let Room { max_backlog, view, .. } = room;
-        let shown = view.batch(batch);
+        let mut shown = view.batch(batch);
         let start = self.log.end;
         let end = start + batch.len() as u64;
         let mut needed = end;
         for member in self.members.values_mut() {
-            if let (Some(written), Some(shown)) = (member.offer(batch, start), &shown) {
-                view.wrote_batch(&member.client, shown.slice(written));
+            if let Some(written) = member.offer(batch, start) {
+                shown.wrote(&member.client, written);
             }
             needed = needed.min(member.needs(end));
         }
@@ -195,7 +172,7 @@ impl List {
         self.log.append(batch, needed);
         if end - needed > *max_backlog {
             let places = self.members.values_mut().chain(self.leaving.values_mut());
-            places.for_each(|place| place.judge(&self.log, *max_backlog));
+            places.for_each(|place| place.judge(&self.log, *max_backlog, view));
             self.trim();
         }
         self.note_slow(end - needed, &room.pace);

@@ -16,7 +16,7 @@ use crate::http::refusal::{Fields, Head, Refusal};
 use crate::http::responses::{
     bad_client_id, check_http, healthy, last, no_websocket, not_found, out_of_reach, unavailable,
 };
-use crate::http::streams::{ResponseBody, lifecycle, members};
+use crate::http::streams::{ResponseBody, lifecycle, members, metrics};
 use crate::limits::MAX_REQUESTS;
 use crate::server::shared::Shared;
 use bytes::Bytes;
@@ -42,7 +42,7 @@ pub enum Route {
     Echo,
     /// Whether the server serves.
     Health,
-    /// A stream of events, for the connection with this number.
+    /// A stream of events, or the metrics, for the connection with this number.
     Stream(fn(&Arc<Shared>, u64) -> Result<Response<ResponseBody>, Refusal>),
 }
 
@@ -68,6 +68,7 @@ static ROUTES: &[Row] = &[
     Row { path: "/echo", route: Route::Echo, methods: &[], about: "/echo" },
     Row { path: "/lifecycle", route: Route::Stream(lifecycle), methods: &[("allow", "GET")], about: "/lifecycle" },
     Row { path: "/members", route: Route::Stream(members), methods: &[("allow", "GET")], about: "/members" },
+    Row { path: "/metrics", route: Route::Stream(metrics), methods: READ, about: "/metrics" },
     Row { path: "/healthz", route: Route::Health, methods: READ, about: "/healthz" },
     Row { path: "/page.css", route: Route::Fixed(page_style), methods: READ, about: "" },
     Row { path: "/members.js", route: Route::Fixed(members_script), methods: READ, about: "" },

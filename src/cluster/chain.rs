@@ -42,6 +42,18 @@ pub(super) enum Gap {
     Foreign,
 }
 
+impl Gap {
+    /// Its kind in `GET /metrics`.
+    pub(super) fn kind(self) -> &'static str {
+        match self {
+            Self::Missing => "missing",
+            Self::Lost => "lost",
+            Self::OwnLost => "own_lost",
+            Self::Foreign => "foreign",
+        }
+    }
+}
+
 impl Display for Gap {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

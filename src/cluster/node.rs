@@ -79,7 +79,7 @@ impl Node {
             outbox.close();
             let closing = count(room.dismiss(usize::MAX, &failure) as u64, "connection");
             warn!("{}: closing {closing} with {}", failure.reason, u16::from(failure.code));
-            self.chain = self.find_end().await;
+            self.chain = self.find_end(outbox).await;
             info!("the room is open again, at the end of its log");
         }
     }
@@ -97,8 +97,8 @@ impl Node {
     }
 
     /// Waits until the engine answers where the log ends, and accepts entries.
-    async fn find_end(&self) -> Chain {
-        let mut outage = Outage::new("finding the end of the room's log");
+    async fn find_end(&self, outbox: &Outbox) -> Chain {
+        let mut outage = Outage::new(outbox, "finding_end", "finding the end of the room's log");
         loop {
             let found = async { begin(&self.engine, &mut self.engine.connect().await?).await };
             match found.await {
@@ -144,7 +144,7 @@ impl Appender<'_> {
 
     /// Appends a batch, in as many attempts as it takes. Whether a failed one was applied is unknown, so each has the same number.
     async fn append(&mut self, batch: &Batch) {
-        let mut outage = Outage::new("appending to the room's log");
+        let mut outage = Outage::new(self.outbox, "appending", "appending to the room's log");
         for attempt in 1.. {
             match self.try_append(batch, attempt).await {
                 Ok(()) => break,
@@ -180,21 +180,27 @@ impl Reader<'_> {
         loop {
             let entries = match timeout(self.node.patience, self.read()).await {
                 Ok(Ok(entries)) => entries,
-                Ok(Err(gap)) => return told(gap),
+                Ok(Err(gap)) => return self.end_stay(gap),
                 Err(_) => return out_of_reach(),
             };
             for entry in &entries {
                 match self.chain.follow(entry, self.outbox.next_return()) {
                     Ok(own) => self.node.room.receive(&entry.frames, own),
-                    Err(gap) => return told(gap),
+                    Err(gap) => return self.end_stay(gap),
                 }
             }
         }
     }
 
+    /// Counts a gap. Returns what the members are told.
+    fn end_stay(&self, gap: Gap) -> Failure {
+        self.outbox.counters().gaps.add(gap.kind());
+        Failure::new(CloseCode::Restart, gap.to_string())
+    }
+
     /// Reads once, in as many attempts as it takes. There may be nothing to read.
     async fn read(&mut self) -> Result<Vec<Entry>, Gap> {
-        let mut outage = Outage::new("reading the room's log");
+        let mut outage = Outage::new(self.outbox, "reading", "reading the room's log");
         loop {
             match self.try_read().await {
                 Ok(entries) => {
@@ -233,26 +239,28 @@ impl Reader<'_> {
     }
 }
 
-fn told(gap: Gap) -> Failure {
-    Failure::new(CloseCode::Restart, gap.to_string())
-}
-
-/// A time in which something fails, for the log: one line for each kind of trouble, and one when it is over.
-struct Outage {
+/// A time in which something fails. It is counted, and the log has one line for each kind of trouble, and one when it is over.
+struct Outage<'a> {
+    outbox: &'a Outbox,
+    /// Its kind in `GET /metrics`.
+    kind: &'static str,
     what: &'static str,
     since: Option<Instant>,
     /// What was logged.
     told: BTreeSet<String>,
 }
 
-impl Outage {
-    fn new(what: &'static str) -> Self {
-        Self { what, since: None, told: BTreeSet::new() }
+impl<'a> Outage<'a> {
+    fn new(outbox: &'a Outbox, kind: &'static str, what: &'static str) -> Self {
+        Self { outbox, kind, what, since: None, told: BTreeSet::new() }
     }
 
     /// Notes a failed attempt, and pauses before the next.
     async fn note(&mut self, trouble: &Trouble) {
-        self.since.get_or_insert_with(Instant::now);
+        if self.since.is_none() {
+            self.since = Some(Instant::now());
+            self.outbox.counters().outages.add(self.kind);
+        }
         let text = trouble.to_string();
         if self.told.len() < MOST_TROUBLES && !self.told.contains(&text) {
             warn!("{} fails: {text}", self.what);
@@ -265,5 +273,71 @@ impl Outage {
         if let Some(since) = self.since {
             info!("{} works again, after {:.1} s", self.what, since.elapsed().as_secs_f64());
         }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::super::chain::Head;
+    use super::*;
+    use crate::http::admission::Admission;
+    use crate::limits::Limits;
+    use crate::view::hooks::View;
+    use std::future::{Future, poll_fn};
+    use std::pin::pin;
+    use std::task::Poll;
+
+    /// A node whose engine can't be reached: there is no port 0.
+    fn node() -> Node {
+        let view = View::new(|_, _, _| (), Admission::default());
+        let room = Room::new(1, &Limits::default(), Some(Outbox::new(view.clone())), view);
+        let engine = Engine::new(&"redis://127.0.0.1:0/room".parse().unwrap()).unwrap();
+        let chain = Chain { head: Head::default(), writer: String::new() };
+        Node { engine, room, patience: Duration::from_secs(1), chain }
+    }
+
+    /// Tries until it has failed once.
+    async fn fail_once(outbox: &Outbox, attempts: impl Future) {
+        let mut attempts = pin!(attempts);
+        let before = outbox.counters().outages.get();
+        let failed = poll_fn(|context| {
+            assert!(attempts.as_mut().poll(context).is_pending());
+            if outbox.counters().outages.get() == before { Poll::Pending } else { Poll::Ready(()) }
+        });
+        timeout(Duration::from_secs(5), failed).await.unwrap();
+    }
+
+    #[test]
+    fn outages_are_counted_by_what_fails() {
+        let node = node();
+        let outbox = node.room.outbox().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let batch = Batch { number: 1, frames: Vec::new() };
+            let mut appender = Appender { node: &node, outbox, connection: None };
+            fail_once(outbox, appender.append(&batch)).await;
+            let mut reader = Reader { node: &node, outbox, chain: node.chain.clone(), connection: None };
+            fail_once(outbox, reader.read()).await;
+            fail_once(outbox, node.find_end(outbox)).await;
+            // The second failure of an outage is none of its own.
+            let mut outage = Outage::new(outbox, "reading", "reading");
+            outage.note(&Trouble::NoAnswer).await;
+            outage.note(&Trouble::NoAnswer).await;
+        });
+        assert_eq!(outbox.counters().outages.get(), [("appending", 1), ("finding_end", 1), ("reading", 2)]);
+    }
+
+    #[test]
+    fn gaps_are_counted_by_their_kind() {
+        let node = node();
+        let outbox = node.room.outbox().unwrap();
+        let reader = Reader { node: &node, outbox, chain: node.chain.clone(), connection: None };
+        for gap in [Gap::Missing, Gap::Lost, Gap::OwnLost, Gap::Foreign, Gap::Lost] {
+            let failure = reader.end_stay(gap);
+            assert_eq!((failure.code, &*failure.reason), (CloseCode::Restart, &*gap.to_string()));
+        }
+        let counts = [("foreign", 1), ("lost", 2), ("missing", 1), ("own_lost", 1)];
+        assert_eq!(outbox.counters().gaps.get(), counts);
     }
 }

@@ -3,7 +3,9 @@
 use crate::client::Client;
 use crate::escape::{count, quote};
 use crate::protocol::Closing;
-use crate::server::throttle::{Kind, Throttle};
+use crate::server::shared::Shared;
+use crate::server::throttle::Kind;
+use crate::view::counters::{Counters, FIRST_OF_APPLICATIONS, NO_CODE};
 use log::Level;
 use std::fmt::{self, Display, Formatter};
 use std::io;
@@ -30,14 +32,30 @@ pub enum Ending {
 }
 
 impl Ending {
-    /// Logs the end: a warning if the server closed for a fault of the client's.
-    pub fn log(&self, log: &Throttle, client: &Client, lasted: Duration, messages: u64) {
+    /// Counts the end, and logs it: a warning if the server closed for a fault of the client's.
+    pub fn log(&self, server: &Shared, client: &Client, lasted: Duration, messages: u64) {
+        self.count(server.view.counters());
         let level = if self.is_expected() { Level::Info } else { Level::Warn };
-        log.log(level, self.kind(), || {
+        server.log.log(level, self.kind(), || {
             let (number, name, seconds) = (client.number, client.name().unwrap_or_default(), lasted.as_secs_f64());
             let said = count(messages, "message");
             format!("connection {number}: {name} disconnected: {self}, after {seconds:.1} s and {said}")
         });
+    }
+
+    fn count(&self, counters: &Counters) {
+        match self {
+            Self::Closed { closing: Closing::ByClient(None), .. } => counters.closes.add(("client", NO_CODE)),
+            Self::Closed { closing: Closing::ByClient(Some(close)), .. } => {
+                counters.closes.add(("client", u16::from(close.code).min(FIRST_OF_APPLICATIONS)));
+            }
+            Self::Closed { closing: Closing::ByServer(failure), .. } => {
+                counters.closes.add(("server", failure.code.into()));
+            }
+            Self::EndOfStream => counters.ends.add("end_of_stream"),
+            Self::Lost(_) => counters.ends.add("socket_failed"),
+            Self::Silence => counters.ends.add("silence"),
+        }
     }
 
     fn kind(&self) -> Kind {

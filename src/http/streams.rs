@@ -1,10 +1,11 @@
-//! Responses without an end: `GET /lifecycle` and `GET /members`.
+//! Responses about the server: `GET /lifecycle` and `GET /members`, which have no end, and `GET /metrics`.
 
 use super::refusal::{Refusal, Sent};
 use super::responses::unavailable;
 use crate::server::shared::Shared;
 use crate::view::events::Events;
 use crate::view::members::Members;
+use crate::view::{exposition, metrics};
 use bytes::Bytes;
 use http_body_util::{Either, Full};
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
@@ -20,7 +21,8 @@ pub type ResponseBody = Either<Full<Bytes>, Either<Events, Members>>;
 /// The server does not show its lifecycle, or too many watch it.
 pub fn lifecycle(server: &Arc<Shared>, number: u64) -> Result<Response<ResponseBody>, Refusal> {
     if !server.lifecycle {
-        return Err(lifecycle_off());
+        let rule = "it is on by default on loopback alone, or with `--lifecycle on`";
+        return Err(off("the lifecycle is not shown here", rule));
     }
     let watch = server.view.watch(Some(number), server.room.clients(usize::MAX)).ok_or_else(too_many)?;
     Ok(event_stream(Either::Left(Events::new(watch))))
@@ -41,6 +43,22 @@ pub fn members(server: &Arc<Shared>, _: u64) -> Result<Response<ResponseBody>, R
     Ok(event_stream(Either::Right(members)))
 }
 
+/// `GET /metrics`.
+///
+/// # Errors
+/// The server does not show its metrics.
+pub fn metrics(server: &Arc<Shared>, _: u64) -> Result<Response<ResponseBody>, Refusal> {
+    if !server.metrics {
+        let rule = "they are on by default on loopback alone, or with `--metrics on`";
+        return Err(off("the metrics are not shown here", rule));
+    }
+    let mut response = Response::new(Either::Left(Full::from(metrics::metrics(server))));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(exposition::CONTENT_TYPE));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Ok(response)
+}
+
 fn event_stream(events: Either<Events, Members>) -> Response<ResponseBody> {
     let mut response = Response::new(Either::Right(events));
     let headers = response.headers_mut();
@@ -49,14 +67,9 @@ fn event_stream(events: Either<Events, Members>) -> Response<ResponseBody> {
     response
 }
 
-fn lifecycle_off() -> Refusal {
-    Refusal {
-        status: StatusCode::NOT_FOUND,
-        fields: &[],
-        fault: "the lifecycle is not shown here".into(),
-        rule: "it is on by default on loopback alone, or with `--lifecycle on`".into(),
-        sent: Sent::Path,
-    }
+/// An option turns this path off.
+fn off(fault: &'static str, rule: &'static str) -> Refusal {
+    Refusal { status: StatusCode::NOT_FOUND, fields: &[], fault: fault.into(), rule: rule.into(), sent: Sent::Path }
 }
 
 fn too_many() -> Refusal {

@@ -101,8 +101,8 @@ impl Member {
         self.is_waiting
     }
 
-    /// Broadcasts whole frames to all members, or leaves them to the outbox.
-    pub fn broadcast(&mut self, frames: &[u8]) {
+    /// Broadcasts messages, as whole frames, to all members, or leaves them to the outbox.
+    pub fn broadcast(&mut self, frames: &[u8], messages: u64) {
         if !frames.is_empty() {
             if self.room.pace.is_paced() {
                 self.room.pace.count_broadcast(self.said, frames.len(), Instant::now());
@@ -111,7 +111,7 @@ impl Member {
                 self.last_words = outbox.push(&self.client, frames);
                 return;
             }
-            self.room.view.broadcast(&self.client, frames.len(), None, || self.room.counts());
+            self.room.view.broadcast(&self.client, frames.len(), messages, || self.room.counts());
             self.room.speak(frames);
         }
     }
@@ -201,7 +201,7 @@ impl Member {
 
 impl Drop for Member {
     fn drop(&mut self) {
-        self.room.pace.forget(self.client.number);
+        self.room.pace.forget(self.client.number, Instant::now());
         self.room.outbox.iter().for_each(|outbox| outbox.forget(self.client.number));
         let mut list = self.list();
         let List { members, leaving, .. } = &mut *list;

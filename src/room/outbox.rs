@@ -9,8 +9,9 @@
 
 use super::{Room, lock};
 use crate::client::Client;
-use crate::frame::Failure;
+use crate::frame::{Failure, length_on_wire};
 use crate::limits::cluster::OUTBOX;
+use crate::view::counters::Counters;
 use crate::view::hooks::View;
 use std::collections::{BTreeMap, VecDeque};
 use std::mem::take;
@@ -36,6 +37,8 @@ pub struct Outbox {
 struct State {
     /// Whole frames that the engine has not taken yet.
     frames: Vec<u8>,
+    /// When the first of them was said.
+    since: Option<Instant>,
     /// Who said them, while anybody watches.
     spoken: Vec<Spoken>,
     /// Bytes that were said so far: a position, just after the last of `frames`.
@@ -50,6 +53,8 @@ struct State {
     away: VecDeque<Away>,
     /// The speakers that are held, by the numbers of their connections.
     held: BTreeMap<u64, Held>,
+    /// How long speakers were held that no longer are, all together.
+    waited: Duration,
     /// The members that leave, and wait for their own words.
     leaving: Vec<Waker>,
 }
@@ -67,6 +72,8 @@ struct Spoken {
 struct Away {
     /// The position of its end.
     end: u64,
+    /// When the first of its frames was said.
+    since: Option<Instant>,
     spoken: Vec<Spoken>,
 }
 
@@ -86,6 +93,18 @@ pub struct Batch {
 }
 
 impl State {
+    /// No longer holds a speaker. Returns how long it was held.
+    fn release(&mut self, number: u64) -> Duration {
+        let waited = self.held.remove(&number).map_or(Duration::ZERO, |held| held.since.elapsed());
+        self.waited += waited;
+        waited
+    }
+
+    /// How long speakers were held so far, all together.
+    fn waited(&self) -> Duration {
+        self.waited + self.held.values().map(|held| held.since.elapsed()).sum::<Duration>()
+    }
+
     /// Wakes everyone who waits. Those that were held first come first.
     fn wake_all(&mut self) {
         let mut held: Vec<_> = self.held.values().collect();
@@ -126,6 +145,7 @@ impl Outbox {
             return state.end;
         }
         if state.frames.is_empty() {
+            state.since = Some(Instant::now());
             self.said.notify_one();
         }
         state.frames.extend_from_slice(frames);
@@ -140,7 +160,7 @@ impl Outbox {
     pub(super) fn poll_speak(&self, number: u64, context: &mut Context<'_>) -> Poll<Duration> {
         let mut state = lock(&self.state);
         if !self.is_full() {
-            return Poll::Ready(state.held.remove(&number).map_or(Duration::ZERO, |held| held.since.elapsed()));
+            return Poll::Ready(state.release(number));
         }
         let waker = context.waker().clone();
         let since = state.held.get(&number).map_or_else(Instant::now, |held| held.since);
@@ -160,7 +180,18 @@ impl Outbox {
 
     /// Forgets a client that is gone.
     pub(super) fn forget(&self, number: u64) {
-        lock(&self.state).held.remove(&number);
+        lock(&self.state).release(number);
+    }
+
+    /// Returns the speakers that are held, and how long speakers were held so far, all together.
+    pub fn held(&self) -> (usize, Duration) {
+        let state = lock(&self.state);
+        (state.held.len(), state.waited())
+    }
+
+    /// What `GET /metrics` counts.
+    pub fn counters(&self) -> &Counters {
+        self.view.counters()
     }
 
     /// Opens the outbox: from now on, what is said counts. The engine follows its log from here.
@@ -174,7 +205,8 @@ impl Outbox {
         self.open.store(false, Relaxed);
         self.full.store(false, Relaxed);
         state.wake_all();
-        *state = State { end: state.end, returned: state.end, ..State::default() };
+        let State { end, .. } = *state;
+        *state = State { end, returned: end, waited: state.waited(), ..State::default() };
     }
 
     /// Waits until there are frames, and takes them: at most [`OUTBOX`] bytes, and what one read adds.
@@ -195,8 +227,8 @@ impl Outbox {
             return None;
         }
         let (frames, spoken) = (take(&mut state.frames), take(&mut state.spoken));
-        let end = state.end;
-        state.away.push_back(Away { end, spoken });
+        let State { end, since, .. } = *state;
+        state.away.push_back(Away { end, since, spoken });
         state.taken += 1;
         self.full.store(false, Relaxed);
         state.wake_all();
@@ -207,6 +239,7 @@ impl Outbox {
     pub fn appended(&self) {
         let mut state = lock(&self.state);
         state.appended = state.taken;
+        self.counters().appends.add(1);
         // It may have come back already.
         for Spoken { client, bytes, at } in state.away.back().iter().flat_map(|away| &away.spoken) {
             self.view.appended(client, *bytes, at.elapsed());
@@ -228,12 +261,13 @@ impl Outbox {
     /// behind.
     pub(super) fn returned(&self, counts: impl Fn() -> (usize, usize)) {
         let mut state = lock(&self.state);
-        let Some(Away { end, spoken }) = state.away.pop_front() else { return };
+        let Some(Away { end, since, spoken }) = state.away.pop_front() else { return };
         state.returned = end;
         take(&mut state.leaving).into_iter().for_each(Waker::wake);
         drop(state);
+        self.counters().returned(since.map_or(Duration::ZERO, |since| since.elapsed()));
         for Spoken { client, bytes, at } in &spoken {
-            self.view.broadcast(client, *bytes, Some(at.elapsed()), &counts);
+            self.view.returned(client, *bytes, at.elapsed(), &counts);
         }
     }
 }
@@ -262,11 +296,24 @@ impl Room {
 
     /// Broadcasts the frames of an entry of the engine's log, which may be the next batch of this server's own.
     pub fn receive(&self, frames: &[u8], own: bool) {
+        // The engine runs on the first thread.
+        self.view.counters().broadcast(0, count_frames(frames));
         self.speak(frames);
         if let Some(outbox) = self.outbox.as_ref().filter(|_| own) {
             outbox.returned(|| self.counts());
         }
     }
+}
+
+/// The number of whole frames. Each is a message: the server fragments none.
+fn count_frames(mut frames: &[u8]) -> u64 {
+    let mut count = 0;
+    while !frames.is_empty() {
+        let length = usize::try_from(length_on_wire(frames.iter().copied())).unwrap_or(usize::MAX);
+        frames = frames.get(length..).unwrap_or_default();
+        count += 1;
+    }
+    count
 }
 
 #[cfg(test)]

@@ -48,6 +48,8 @@ struct State {
     paid_quiet: Instant,
     /// The speakers that wait, by the numbers of their connections.
     waiting: BTreeMap<u64, Speaker>,
+    /// How long speakers have waited that no longer wait, all together.
+    waited: Duration,
 }
 
 #[derive(Debug)]
@@ -118,6 +120,14 @@ impl State {
         Some((*number, self.paid_quiet.checked_sub(advance).unwrap_or(self.paid_quiet)))
     }
 
+    /// Ends a speaker's wait. Returns how long it has waited.
+    fn end_wait(&mut self, number: u64, now: Instant) -> Duration {
+        let speaker = self.waiting.remove(&number);
+        let waited = speaker.map_or(Duration::ZERO, |speaker| now.saturating_duration_since(speaker.since));
+        self.waited += waited;
+        waited
+    }
+
     /// Wakes the speaker that goes first, if it may speak now.
     fn wake_first(&mut self, age: u32, now: Instant) {
         let first = self.first(age, now).filter(|(_, from)| *from <= now);
@@ -145,6 +155,7 @@ impl Pace {
                 paid: now,
                 paid_quiet: now,
                 waiting: BTreeMap::new(),
+                waited: Duration::ZERO,
             }),
         }
     }
@@ -213,10 +224,7 @@ impl Pace {
         let since = state.waiting.get(&number).map_or(now, |speaker| speaker.since);
         state.waiting.insert(number, Speaker { said, since, waker, woken: None });
         match state.first(self.age(now), now) {
-            Some((first, from)) if first == number && from <= now => {
-                state.waiting.remove(&number);
-                Poll::Ready(now - since)
-            }
+            Some((first, from)) if first == number && from <= now => Poll::Ready(state.end_wait(number, now)),
             _ => {
                 state.wake_first(self.age(now), now);
                 Poll::Pending
@@ -225,10 +233,17 @@ impl Pace {
     }
 
     /// Forgets a speaker that is gone.
-    pub(super) fn forget(&self, number: u64) {
+    pub(super) fn forget(&self, number: u64, now: Instant) {
         if self.is_paced() {
-            lock(&self.state).waiting.remove(&number);
+            lock(&self.state).end_wait(number, now);
         }
+    }
+
+    /// Returns the speakers that wait, and how long speakers have waited so far, all together.
+    pub(super) fn waiting(&self, now: Instant) -> (usize, Duration) {
+        let state = lock(&self.state);
+        let waits = state.waiting.values().map(|speaker| now.saturating_duration_since(speaker.since));
+        (state.waiting.len(), state.waited + waits.sum::<Duration>())
     }
 
     /// Adjusts the limit to whom the room waits for, and wakes the speaker that may speak. Returns whether there is a
@@ -246,7 +261,11 @@ impl Pace {
         }
         if waiting == Waiting::InVain || state.rate > FASTEST_PACE {
             self.paced.store(false, Relaxed);
-            std::mem::take(&mut state.waiting).into_values().for_each(|speaker| speaker.waker.wake());
+            while let Some((number, speaker)) = state.waiting.first_key_value() {
+                speaker.waker.wake_by_ref();
+                let number = *number;
+                state.end_wait(number, now);
+            }
             return false;
         }
         state.wake_first(self.age(now), now);

@@ -5,7 +5,8 @@ use crate::client::Client;
 use crate::frame::Failure;
 use crate::limits::{MAX_PENDING, PATIENCE};
 use crate::protocol::output::Output;
-use crate::view::hooks::{Start, View};
+use crate::view::hooks::View;
+use crate::view::record::Start;
 use std::io::{self, ErrorKind};
 use std::ops::Range;
 use std::pin::Pin;
@@ -155,11 +156,12 @@ impl Place {
     }
 
     /// Cuts off a member that is more than `max_backlog` bytes behind.
-    pub(super) fn judge(&mut self, log: &Log, max_backlog: u64) {
+    pub(super) fn judge(&mut self, log: &Log, max_backlog: u64, view: &View) {
         let behind = self.behind(log);
         if behind > max_backlog && self.needs(log.end) < log.end {
             let rest = log.rest_of_frame(self.next).into();
             self.hand_over(Writer::TooSlow { behind, rest });
+            view.counters().too_slow.add(1);
         }
     }
 

@@ -7,7 +7,7 @@ use crate::limits::cluster::OUTBOX;
 use crate::limits::{PACE_STEP, PATIENCE};
 use crate::protocol::output::Output;
 use crate::view::audience::tests::Hall;
-use crate::view::hooks::{Start, What};
+use crate::view::record::{Start, What};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use std::collections::HashMap;
@@ -148,6 +148,10 @@ impl Seat {
     }
 }
 
+fn deliveries(room: &Room) -> u64 {
+    room.view.counters().total(|traffic| &traffic.deliveries)
+}
+
 /// Says a frame in the room, and takes the turn.
 fn say(room: &Room, frame: &[u8]) {
     room.speak(frame);
@@ -195,7 +199,7 @@ fn everyone_gets_the_same_in_the_same_order_whoever_speaks_on_whichever_thread()
                 for (number, mut seat) in seats {
                     members.spawn(async move {
                         for count in 0..MESSAGES {
-                            seat.member.broadcast(&message(number, count));
+                            seat.member.broadcast(&message(number, count), 1);
                             yield_now().await;
                         }
                         seat.hear(total).await
@@ -587,7 +591,7 @@ fn who_leaves_has_been_offered_all_that_was_said() {
         let mut seat = Seat::take(&room, 0, 1).await;
         seat.catch_up().await.unwrap();
         let said = text("last words");
-        seat.member.broadcast(&said);
+        seat.member.broadcast(&said, 1);
         seat.own.write_all(&pong(1)).unwrap();
         assert_eq!(seat.leave().await, [said, pong(1)].concat());
     });
@@ -681,18 +685,39 @@ fn a_panic_under_the_locks_does_not_end_the_room() {
 }
 
 #[test]
+fn deliveries_are_messages_times_the_members_of_that_moment() {
+    run(async {
+        let room = new_room(2, FAR);
+        let mut speaker = Seat::take(&room, 0, 1).await;
+        let mut say = |messages| speaker.member.broadcast(&text("x").repeat(messages), messages as u64);
+        say(2);
+        assert_eq!(deliveries(&room), 2);
+        // Its connection is not open yet.
+        let late = join(&room, 1, 2);
+        say(2);
+        assert_eq!(deliveries(&room), 4);
+        let late = Seat::open(late).await;
+        say(3);
+        assert_eq!(deliveries(&room), 10);
+        late.leave().await;
+        say(1);
+        assert_eq!(deliveries(&room), 11);
+    });
+}
+
+#[test]
 fn what_is_enough_for_one_turn_runs_it_early_in_every_part() {
     let room = new_room(2, FAR);
     let mut member = join(&room, 0, 1);
     let pending = || lock(&room.pending).bytes.iter().map(Vec::len).max();
     let header = text([]).len() + 8;
-    member.broadcast(&text(vec![b'x'; MAX_PENDING - header - 1]));
+    member.broadcast(&text(vec![b'x'; MAX_PENDING - header - 1]), 1);
     assert_eq!(pending(), Some(MAX_PENDING - 1));
-    member.broadcast(b"\x81\x00");
+    member.broadcast(b"\x81\x00", 1);
     assert_eq!(pending(), Some(0));
     assert_eq!(log_length(&room), MAX_PENDING + 1);
     // Nor is the memory of a turn that was larger kept.
-    member.broadcast(&text(vec![b'x'; 2 * MAX_PENDING]));
+    member.broadcast(&text(vec![b'x'; 2 * MAX_PENDING]), 1);
     assert!(room.parts.iter().all(|part| lock(&part.list).spare.capacity() <= MAX_PENDING));
 }
 
@@ -786,6 +811,7 @@ impl Model {
 async fn play(steps: Vec<Step>, backlog: usize) {
     let room = new_room(2, backlog);
     let (mut said, mut models) = (Vec::new(), Vec::<Model>::new());
+    let mut unheard_bytes = 0;
     for step in steps {
         let who = match step {
             Step::Open(who)
@@ -836,7 +862,11 @@ async fn play(steps: Vec<Step>, backlog: usize) {
                     model.leave(seat, &said, backlog == FAR).await;
                 }
             }
-            Step::Drop(_) => drop((model.member.take(), model.seat.take())),
+            Step::Drop(_) => {
+                let unheard = |seat: &Seat| seat.member.sent() + seat.own.written() - model.heard.len() as u64;
+                unheard_bytes += model.seat.as_ref().map_or(0, unheard);
+                drop((model.member.take(), model.seat.take()));
+            }
         }
         let there = models.iter().filter(|model| model.is_there()).count();
         assert_eq!(room.members(), there);
@@ -846,6 +876,8 @@ async fn play(steps: Vec<Step>, backlog: usize) {
         model.poll().await;
         model.finish(&said).await;
     }
+    let heard: u64 = models.iter().map(|model| model.heard.len() as u64).sum();
+    assert_eq!(room.view.counters().total(|traffic| &traffic.bytes_out), heard + unheard_bytes);
     assert!(room.members() == 0);
     assert_eq!(log_length(&room), 0);
 }
@@ -958,7 +990,7 @@ fn shared_room_broadcasts_what_comes_back() {
         let room = shared_room(2);
         let (mut speaker, mut other) = (Seat::take(&room, 0, 1).await, Seat::take(&room, 1, 2).await);
         let (mine, theirs) = (text("mine"), text("theirs"));
-        speaker.member.broadcast(&mine);
+        speaker.member.broadcast(&mine, 1);
         let entry = append(&room).await;
         assert_eq!(entry, mine);
         let pending = |seat: &Seat| {
@@ -975,6 +1007,10 @@ fn shared_room_broadcasts_what_comes_back() {
         for seat in [&mut speaker, &mut other] {
             assert_eq!(seat.hear(expected.len()).await, expected);
         }
+        // Two messages for two members. The batch of another server may have several.
+        assert_eq!(deliveries(&room), 4);
+        room.receive(&[text("one"), text("two"), text("three")].concat(), false);
+        assert_eq!(deliveries(&room), 10);
     });
 }
 
@@ -1034,6 +1070,7 @@ fn members_that_are_too_slow_or_lost_are_not_told_again() {
         (0..4).for_each(|_| say(&room, &text([b'x'; HUGE])));
         assert_eq!(room.dismiss(1, &Failure::new(CloseCode::Restart, "why")), 0);
         assert!(matches!(slow.poll().await, Poll::Ready(Err(Cut::TooSlow(_)))));
+        assert_eq!(room.view.counters().too_slow.get(), 1);
     });
 }
 
@@ -1046,7 +1083,7 @@ fn full_outbox_stops_reading_from_a_client_that_has_more_to_say() {
             poll_fn(|context| Poll::Ready(seat.member.poll_speak(socket, context).is_ready())).await
         };
         assert!(may_speak(&mut seat, None).await && !seat.member.is_waiting());
-        seat.member.broadcast(&text(vec![b'x'; OUTBOX]));
+        seat.member.broadcast(&text(vec![b'x'; OUTBOX]), 1);
         // It has nothing to say, so it does not count as waiting.
         assert!(!may_speak(&mut seat, Some(&socket)).await && !seat.member.is_waiting());
         assert!(!may_speak(&mut seat, None).await && seat.member.is_waiting());

@@ -9,6 +9,7 @@ use crate::http::admission::Admission;
 use crate::limits::{FULL_ANSWERS, Limits, MOST_CONNECTIONS, MOST_MEMBER_LISTS};
 use crate::room::Room;
 use crate::room::outbox::Outbox;
+use crate::view::counters::Count;
 use crate::view::hooks::View;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -26,12 +27,16 @@ pub struct Options {
     pub admission: Admission,
     /// Whether `GET /lifecycle` shows the steps of all connections.
     pub lifecycle: bool,
+    /// Whether `GET /metrics` is on.
+    pub metrics: bool,
     /// Whether the terminal shows them.
     pub explain: bool,
     /// The proxies that are believed when they name a client, for the log.
     pub trusted_proxies: Vec<IpAddr>,
     /// Where the room is, if it is on several servers.
     pub redis: Option<Address>,
+    /// Log lines that the program has left out because nobody reads its log.
+    pub unread_lines: Arc<Count>,
 }
 
 impl Default for Options {
@@ -41,9 +46,11 @@ impl Default for Options {
             limits: Limits::default(),
             admission: Admission::default(),
             lifecycle: false,
+            metrics: false,
             explain: false,
             trusted_proxies: Vec::new(),
             redis: None,
+            unread_lines: Arc::default(),
         }
     }
 }
@@ -63,8 +70,12 @@ pub struct Shared {
     pub view: View,
     /// Whether `GET /lifecycle` is on.
     pub lifecycle: bool,
+    /// Whether `GET /metrics` is on.
+    pub metrics: bool,
     /// The log of what clients do.
     pub log: Throttle,
+    /// See [`Options::unread_lines`].
+    pub unread_lines: Arc<Count>,
     /// The unfinished messages of all connections.
     pub unfinished: Arc<UnfinishedMessages>,
     /// A permit for each further viewer of `GET /members`.
@@ -92,7 +103,9 @@ impl Shared {
             trusted_proxies: options.trusted_proxies.clone(),
             view,
             lifecycle: options.lifecycle,
+            metrics: options.metrics,
             log: Throttle::default(),
+            unread_lines: Arc::clone(&options.unread_lines),
             unfinished: UnfinishedMessages::new(&options.limits),
             member_lists: Arc::new(Semaphore::new(MOST_MEMBER_LISTS)),
             stop: StopSignal::default(),
@@ -108,6 +121,11 @@ impl Shared {
         self.connections.fetch_add(1, Ordering::Relaxed) + 1
     }
 
+    /// The number of connections so far.
+    pub fn accepted(&self) -> u64 {
+        self.connections.load(Ordering::Relaxed)
+    }
+
     /// A permit for one more connection, and whether it is only to be told that the server is full. None if even that
     /// is too much.
     pub fn permit(&self) -> Option<(OwnedSemaphorePermit, bool)> {
@@ -120,6 +138,11 @@ impl Shared {
     /// Connections that have not ended yet, without those that are told that the server is full.
     pub fn open_connections(&self) -> usize {
         (self.max_connections as usize).saturating_sub(self.places.available_permits())
+    }
+
+    /// Connections that have not ended yet.
+    pub fn all_connections(&self) -> usize {
+        self.open_connections() + FULL_ANSWERS - self.full_answers.available_permits()
     }
 
     /// Waits until every connection in `places` has ended. Viewers are released once the others have ended.
@@ -146,6 +169,9 @@ mod tests {
         assert!(matches!(first, Some((_, false))));
         assert!(matches!(shared.permit(), Some((_, true))));
         assert_eq!(shared.open_connections(), 1);
+        let second = shared.permit();
+        assert_eq!((shared.open_connections(), shared.all_connections()), (1, 2));
+        drop(second);
         drop(first);
         assert_eq!(shared.open_connections(), 0);
     }

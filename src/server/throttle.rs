@@ -6,7 +6,7 @@ use hyper::StatusCode;
 use log::{Level, log};
 use std::collections::BTreeMap;
 use std::fmt::{self, Display, Formatter};
-use std::mem::take;
+use std::mem::replace;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -63,7 +63,9 @@ pub struct Throttle(Mutex<BTreeMap<Kind, Lines>>);
 #[derive(Debug, Default)]
 struct Lines {
     passed: PerSecond,
+    /// Lines that were left out, and those of them that were reported.
     left_out: u64,
+    reported: u64,
     /// The level of those left out.
     level: Option<Level>,
 }
@@ -92,10 +94,16 @@ impl Throttle {
         passes
     }
 
+    /// Returns the number of lines that were left out so far.
+    pub fn left_out(&self) -> u64 {
+        self.kinds().values().map(|lines| lines.left_out).sum()
+    }
+
     fn take_left_out(&self) -> Vec<(Level, Kind, u64)> {
         let mut kinds = self.kinds();
-        let counts = kinds.iter_mut().filter(|(_, lines)| lines.left_out > 0);
-        counts.filter_map(|(kind, lines)| Some((lines.level?, *kind, take(&mut lines.left_out)))).collect()
+        let counts = kinds.iter_mut().filter(|(_, lines)| lines.left_out > lines.reported);
+        let take = |lines: &mut Lines| lines.left_out - replace(&mut lines.reported, lines.left_out);
+        counts.filter_map(|(kind, lines)| Some((lines.level?, *kind, take(lines)))).collect()
     }
 
     fn kinds(&self) -> MutexGuard<'_, BTreeMap<Kind, Lines>> {
@@ -126,6 +134,7 @@ mod tests {
         assert_eq!(passed(refused, 1, 0), 0);
         assert_eq!(passed(refused, 1, 1), 1);
         assert_eq!(throttle.take_left_out(), [(Level::Info, refused, 1)]);
+        assert_eq!(throttle.left_out(), 8);
     }
 
     #[test]

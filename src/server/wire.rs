@@ -2,7 +2,8 @@
 
 use crate::client::Client;
 use crate::limits::{MAX_HEAD_SIZE, RESPONSE_DEADLINE};
-use crate::view::hooks::{Start, View};
+use crate::view::hooks::View;
+use crate::view::record::Start;
 use std::future::Future;
 use std::io::{self, ErrorKind, IoSlice};
 use std::pin::Pin;
@@ -154,7 +155,7 @@ impl AsyncWrite for Wire {
 mod tests {
     use super::*;
     use crate::view::audience::tests::{Hall, client};
-    use crate::view::hooks::What;
+    use crate::view::record::What;
     use std::future::poll_fn;
     use tokio::net::TcpListener;
     use tokio::runtime::Builder;

@@ -1,7 +1,8 @@
-//! The log line of a request.
+//! The log line of a request, and what is counted of it.
 
-use super::HttpService;
+use super::{CHAT, HttpService, Route, route};
 use crate::escape::quote;
+use crate::handshake::asks_for_websocket;
 use crate::http::forwarded;
 use crate::http::refusal::{Head, Refusal, Sent};
 use crate::http::streams::ResponseBody;
@@ -10,13 +11,16 @@ use hyper::{Response, StatusCode};
 use log::Level;
 
 impl HttpService {
-    /// Logs a request with its answer. A refusal is a warning.
+    /// Logs a request with its answer, and counts it if it is an opening handshake. A refusal is a warning.
     pub(super) fn log(&self, head: &Head, answer: &Result<Response<ResponseBody>, Refusal>) {
         let (method, path) = (|| Sent::Method.show(head), || quote(head.uri.path().as_bytes()));
         let (level, status) = match answer {
             Ok(response) => (Level::Info, response.status()),
             Err(refusal) => (Level::Warn, refusal.status),
         };
+        if is_handshake(head) {
+            self.server.view.counters().handshakes.add(status.as_u16());
+        }
         self.server.log.log(level, Kind::Answer(status), || {
             let client = self.client_of(head);
             match answer {
@@ -36,4 +40,10 @@ impl HttpService {
             None => self.to_string(),
         }
     }
+}
+
+/// Whether a request is for a WebSocket: by its path, or because it asks for one.
+fn is_handshake(head: &Head) -> bool {
+    let path = head.uri.path();
+    asks_for_websocket(head) || path.starts_with(CHAT) || matches!(route(path), Ok(Route::Echo))
 }

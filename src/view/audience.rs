@@ -3,7 +3,8 @@
 //! A viewer has a bounded queue. What does not fit is left out and counted, so a viewer that is stuck holds nobody up.
 
 use super::dissector::Dissector;
-use super::hooks::{Record, Shown, Told, View, Viewer};
+use super::hooks::{Shown, Told, View, Viewer};
+use super::record::Record;
 use super::step::{Event, Step};
 use crate::client::Client;
 use crate::http::admission::Admission;
@@ -93,18 +94,20 @@ impl Audience {
         let mut seat = Seat { viewer, missed: 0 };
         for client in present {
             self.steps += 1;
-            seat.show(&Arc::new(step(self.steps, client, true, Instant::now(), Event::present(present.len()))));
+            let event = Event::present(present.len());
+            let unseen = seat.show(&Arc::new(step(self.steps, client, true, Instant::now(), event)));
+            self.view.counters().unseen_steps.add(unseen);
         }
         self.seats.push(seat);
     }
 
     fn take(&mut self, record: &Record) {
         self.report_missed(record.missed);
-        let Self { dissector, seats, steps, .. } = self;
+        let Self { view, dissector, seats, steps, .. } = self;
         dissector.take(record, &mut |event| {
             *steps += 1;
             let step = Arc::new(step(*steps, &record.client, record.named, record.at, event));
-            seats.iter_mut().for_each(|seat| seat.show(&step));
+            view.counters().unseen_steps.add(seats.iter_mut().map(|seat| seat.show(&step)).sum());
         });
     }
 }
@@ -115,14 +118,15 @@ fn step(id: u64, client: &Arc<Client>, named: bool, at: Instant, event: Event) -
 }
 
 impl Seat {
-    fn show(&mut self, step: &Arc<Step>) {
-        if self.viewer.number == Some(step.client.number) {
-            return;
+    /// Shows a step. Returns 1 if its queue is full, 0 otherwise. A viewer that has left misses nothing.
+    fn show(&mut self, step: &Arc<Step>) -> u64 {
+        if self.viewer.number == Some(step.client.number) || self.viewer.queue.is_closed() {
+            return 0;
         }
         self.report_missed();
-        if self.missed > 0 || self.viewer.queue.try_send(Shown::Step(Arc::clone(step))).is_err() {
-            self.missed += 1;
-        }
+        let is_full = self.missed > 0 || self.viewer.queue.try_send(Shown::Step(Arc::clone(step))).is_err();
+        self.missed += u64::from(is_full);
+        u64::from(is_full)
     }
 
     fn report_missed(&mut self) {

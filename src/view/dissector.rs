@@ -5,7 +5,8 @@
 
 use super::frame::{FrameCollector, FrameView};
 use super::head::{head_length, parse_request, status};
-use super::hooks::{Record, Start, View, What};
+use super::hooks::View;
+use super::record::{Record, Start, What};
 use super::step::{Event, Side};
 use crate::client::Client;
 use crate::handshake::{CHECKS, accept, decode_key};

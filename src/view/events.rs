@@ -180,7 +180,7 @@ mod tests {
         let mut events = Events::new(hall.watch());
         ready(&mut events);
         for _ in 0..STEPS_PER_SECOND {
-            hall.view.broadcast(&client(6), 1, None, || (1, 0));
+            hall.view.broadcast(&client(6), 1, 1, || (1, 0));
         }
         hall.hear();
         for _ in 0..FRAME_STEPS_PER_SECOND {

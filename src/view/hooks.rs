@@ -1,111 +1,21 @@
 //! The hooks that the main path calls to report events to the view.
 //!
-//! The rules: without a viewer, a hook costs one atomic load; a hook never waits for a viewer; events above the budget of a
-//! second are dropped and counted.
+//! The rules: without a viewer, a hook costs one atomic load, and what it adds to the [`Counters`]; a hook never waits for a
+//! viewer; events above the budget of a second are dropped and counted.
 
+use super::counters::Counters;
+use super::record::{Life, Record, Start, What};
 use super::step::Step;
 use crate::client::Client;
 use crate::http::admission::Admission;
 use crate::limits::{FRAME_STEPS_PER_SECOND, MOST_VIEWERS, RECORD_UNIT, STEPS_PER_SECOND, VIEWER_QUEUE};
 use bytes::Bytes;
+use std::ops::Range;
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc as queue;
-
-/// An event of one connection.
-#[derive(Debug)]
-pub struct Record {
-    /// The connection.
-    pub client: Arc<Client>,
-    /// Whether the client had a name at that time.
-    pub named: bool,
-    /// When it happened.
-    pub at: Instant,
-    /// The number of dropped records and steps so far, of all connections.
-    pub missed: u64,
-    /// What happened.
-    pub what: What,
-}
-
-/// The kinds of events.
-#[derive(Debug)]
-pub enum What {
-    /// TCP was accepted.
-    Accepted,
-    /// Bytes of HTTP were read. Empty: the client half-closed.
-    HeadRead(Bytes, Start),
-    /// Bytes of HTTP were written.
-    HeadWritten(Bytes, Start),
-    /// Bytes of frames were read. Empty: the client half-closed.
-    Read(Bytes, Start),
-    /// Bytes of frames were written.
-    Written(Bytes, Start),
-    /// The server half-closed.
-    Shutdown,
-    /// The connection of a member is open.
-    Joined {
-        /// Members, this one included.
-        members: usize,
-    },
-    /// Messages of the client were broadcast.
-    Broadcast {
-        /// Bytes for each member.
-        bytes: usize,
-        /// Members that receive it.
-        members: usize,
-        /// Members that are behind.
-        behind: usize,
-        /// In a room on several servers: since they were said.
-        after: Option<Duration>,
-    },
-    /// Messages of the client were appended to the log of a room on several servers.
-    Appended {
-        /// Bytes for each member.
-        bytes: usize,
-        /// Since they were said.
-        after: Duration,
-    },
-    /// The client had more to say, and was not read for this long.
-    Waited(Duration),
-    /// The connection left the room.
-    Left {
-        /// Members that remain.
-        members: usize,
-    },
-    /// The connection is over.
-    Ended(Option<Life>),
-}
-
-/// Whether a record is known to begin with a head or a frame.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Start {
-    /// At the first byte of a head, or of a frame that is not a continuation.
-    Aligned,
-    /// Anywhere, perhaps inside a head, a body or a frame.
-    Anywhere,
-}
-
-impl Start {
-    /// `Aligned` if true, `Anywhere` if false.
-    pub fn aligned(aligned: bool) -> Self {
-        if aligned { Self::Aligned } else { Self::Anywhere }
-    }
-}
-
-/// The totals of one WebSocket connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Life {
-    /// Messages that the client sent.
-    pub messages: u64,
-    /// Bytes read before the closing handshake.
-    pub bytes_in: u64,
-    /// Bytes written after the handshake.
-    pub bytes_out: u64,
-    /// From the 101 to the end of TCP.
-    pub lasted: Duration,
-}
 
 /// A message to the view's thread.
 #[derive(Debug)]
@@ -152,6 +62,8 @@ struct Inner {
     budget: AtomicI64,
     /// Dropped records and steps so far.
     missed: AtomicU64,
+    /// What `GET /metrics` counts.
+    counters: Counters,
     thread: Sender<Told>,
     /// The thread's arguments, until the first viewer starts it. Starting it lazily keeps a process with one thread
     /// single-threaded, in which allocations and system calls cost less.
@@ -179,6 +91,7 @@ impl View {
             changes: AtomicU64::new(0),
             budget: AtomicI64::new(STEPS_PER_SECOND.into()),
             missed: AtomicU64::new(0),
+            counters: Counters::default(),
             thread,
             unstarted: Mutex::new(Some(Unstarted { start, told, admission })),
         }))
@@ -187,6 +100,11 @@ impl View {
     /// Returns whether anybody watches.
     pub fn is_watched(&self) -> bool {
         self.0.watching.load(Relaxed) > 0
+    }
+
+    /// What `GET /metrics` counts.
+    pub fn counters(&self) -> &Counters {
+        &self.0.counters
     }
 
     /// Returns the number of viewers of `GET /lifecycle`.
@@ -243,27 +161,30 @@ impl View {
 
     /// Bytes of frames were read. Empty: the client half-closed.
     pub fn read(&self, client: &Arc<Client>, bytes: &[u8], start: Start) {
+        self.0.counters.read(client.part, bytes.len());
         let reserved = if bytes.is_empty() { 0 } else { RESERVED };
         self.tell(client, reserved, bytes.len(), || What::Read(Bytes::copy_from_slice(bytes), start));
     }
 
     /// Bytes of frames were written.
     pub fn wrote(&self, client: &Arc<Client>, bytes: &[u8], start: impl FnOnce() -> Start) {
+        self.0.counters.wrote(client.part, bytes.len());
         self.tell(client, RESERVED, bytes.len(), || What::Written(Bytes::copy_from_slice(bytes), start()));
     }
 
-    /// Returns a copy of a turn's batch, shared by all members, if it is to be shown.
-    pub fn batch(&self, batch: &[u8]) -> Option<Bytes> {
-        if !self.is_watched() || !self.has_budget(RESERVED) {
-            return None;
-        }
-        self.charge(batch.len());
-        Some(Bytes::copy_from_slice(batch))
+    /// The client sent this number of whole messages, and the server accepted them.
+    pub fn received(&self, client: &Client, messages: u64) {
+        self.0.counters.received(client.part, messages);
     }
 
-    /// A part of a turn's batch was written. It begins at a frame boundary.
-    pub fn wrote_batch(&self, client: &Arc<Client>, part: Bytes) {
-        self.tell(client, RESERVED, 0, || What::Written(part, Start::Aligned));
+    /// A turn writes a batch.
+    pub fn batch(&self, batch: &[u8]) -> BatchView<'_> {
+        let mut shown = None;
+        if self.is_watched() && self.has_budget(RESERVED) {
+            self.charge(batch.len());
+            shown = Some(Bytes::copy_from_slice(batch));
+        }
+        BatchView { view: self, shown, part: 0, written: 0 }
     }
 
     /// The server half-closed.
@@ -274,12 +195,36 @@ impl View {
     /// The connection of a member is open.
     pub fn joined(&self, client: &Arc<Client>, members: impl FnOnce() -> usize) {
         self.0.changes.fetch_add(1, Relaxed);
+        self.0.counters.joined();
         self.tell(client, 0, 0, || What::Joined { members: members() });
     }
 
-    /// The texts of one read are broadcast, as `bytes` for each member. `counts` returns the number of members, and how many
-    /// of them are behind. `after` is the time since they were said, in a room on several servers.
+    /// The texts of one read, this number of messages, are broadcast, as `bytes` for each member. `counts` returns the number of
+    /// members, and how many of them are behind.
     pub fn broadcast(
+        &self,
+        client: &Arc<Client>,
+        bytes: usize,
+        messages: u64,
+        counts: impl FnOnce() -> (usize, usize),
+    ) {
+        self.0.counters.broadcast(client.part, messages);
+        self.tell_broadcast(client, bytes, None, counts);
+    }
+
+    /// The same in a room on several servers, `after` this time since they were said. [`Counters::broadcast`] is for all entries,
+    /// those of other servers included.
+    pub fn returned(
+        &self,
+        client: &Arc<Client>,
+        bytes: usize,
+        after: Duration,
+        counts: impl FnOnce() -> (usize, usize),
+    ) {
+        self.tell_broadcast(client, bytes, Some(after), counts);
+    }
+
+    fn tell_broadcast(
         &self,
         client: &Arc<Client>,
         bytes: usize,
@@ -305,6 +250,7 @@ impl View {
     /// The connection left the room.
     pub fn left(&self, client: &Arc<Client>, members: impl FnOnce() -> usize) {
         self.0.changes.fetch_add(1, Relaxed);
+        self.0.counters.left();
         self.tell(client, 0, 0, || What::Left { members: members() });
     }
 
@@ -369,6 +315,35 @@ impl View {
     /// Begins the budget of the next second.
     pub fn renew_budget(&self) {
         self.0.budget.store(STEPS_PER_SECOND.into(), Relaxed);
+    }
+}
+
+/// What the view is told of a turn. Dropping it counts the bytes that the turn wrote.
+#[derive(Debug)]
+pub struct BatchView<'a> {
+    view: &'a View,
+    /// A copy of the batch, shared by all members, if it is to be shown.
+    pub(super) shown: Option<Bytes>,
+    /// The part of the room whose turn it is, as far as its members are known.
+    part: usize,
+    /// Bytes written, for all members.
+    written: usize,
+}
+
+impl BatchView<'_> {
+    /// This part of the batch was written to a member. It begins at a frame boundary.
+    pub fn wrote(&mut self, client: &Arc<Client>, written: Range<usize>) {
+        self.part = client.part;
+        self.written += written.len();
+        if let Some(shown) = &self.shown {
+            self.view.tell(client, RESERVED, 0, || What::Written(shown.slice(written), Start::Aligned));
+        }
+    }
+}
+
+impl Drop for BatchView<'_> {
+    fn drop(&mut self) {
+        self.view.counters().wrote(self.part, self.written);
     }
 }
 

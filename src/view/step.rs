@@ -4,7 +4,7 @@
 
 use super::frame::FrameView;
 use super::head::{status, visible_head};
-use super::hooks::Life;
+use super::record::Life;
 use crate::client::Client;
 use crate::escape::{count, escape, hex};
 use crate::handshake::{Check, Computation, KEY_RULE};

@@ -28,6 +28,7 @@ mod resp;
 mod entries;
 mod failover;
 mod memory;
+mod metrics;
 mod network;
 mod nodes;
 mod pauses;

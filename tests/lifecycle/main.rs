@@ -9,6 +9,7 @@ mod access;
 mod explain;
 mod frames;
 mod members;
+mod metrics;
 mod secrets;
 mod slow;
 mod steps;

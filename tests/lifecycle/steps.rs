@@ -185,7 +185,7 @@ fn server_closes_after_a_fault() {
         loop #1 Client #5 frame-in: frame in: close of 2 bytes: "1003" (RFC 6455 5.2, 5.3) [header: 88 82 37 fa 21 3d; fin: 1; rsv: 000; opcode: 8; name: close; mask: 1; length: 2; form: 7; masking-key: 37 fa 21 3d; masked: 34 11; payload: 03 eb; text: 1003]
         termination #1 Client #5 close-answer: closing handshake done by the client's Close (RFC 6455 5.5.1) [by: client]
         termination #1 Client #5 tcp-closed: TCP closed first by the server (RFC 6455 7.1.1) [by: server]
-        termination #1 Client #5 life: its life: 2 messages, 13 bytes in, 63 out, ... s (RFC 6455 7.1.4: CLOSED) [messages: 2; bytes-in: 13; bytes-out: 63; seconds: ...]
+        termination #1 Client #5 life: its life: 1 message, 13 bytes in, 63 out, ... s (RFC 6455 7.1.4: CLOSED) [messages: 1; bytes-in: 13; bytes-out: 63; seconds: ...]
     "#);
 }
 

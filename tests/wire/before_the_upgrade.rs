@@ -275,7 +275,8 @@ fn client_id_is_no_64_bit_number() {
 fn unknown_paths() {
     let status = "404 Not Found\r\n";
     let fault = "there is nothing at this path";
-    let rule = "the paths are / (the page), /ws/{client_id} (the chat), /echo, /lifecycle, /members, /healthz";
+    let rule =
+        "the paths are / (the page), /ws/{client_id} (the chat), /echo, /lifecycle, /members, /metrics, /healthz";
     for path in ["/favicon.ico", "/ws", "/echo/", "//", "/WS/7"] {
         refused(("/ws/7", path), status, fault, rule, path);
     }

@@ -126,6 +126,8 @@ fn unspecified_address() {
     let off =
         "INFO  GET /lifecycle and /members are off, because other machines can connect; --lifecycle on turns them on";
     assert_eq!(program.log_line("/lifecycle"), off);
+    let off = "INFO  GET /metrics is off, because other machines can connect; --metrics on turns it on";
+    assert_eq!(program.log_line("/metrics"), off);
     if announced.len() == 1 {
         let line = program.log_line("");
         assert!(line.starts_with("WARN  no address for other machines was found; "), "{line}");

@@ -84,19 +84,26 @@ mod unread {
     use std::os::unix::net::UnixStream;
     use std::process::Stdio;
     use test_client::DEADLINE;
-    use test_client::frame::{CLOSE, FIN, close_payload, says};
+    use test_client::frame::{CLOSE, FIN, PONG, close_payload, from_server, ping, says};
+    use test_client::metrics::Metrics;
 
     /// Three seconds, plus a margin for a busy machine.
     const IN_TIME: Duration = Duration::from_millis(3500);
 
-    /// The program, with a standard error that takes nothing, and the end that would have to be read.
-    fn with_full_stderr(arguments: &[&str]) -> (Program, UnixStream) {
+    /// An output that takes nothing, and the end that would have to be read.
+    fn full() -> (UnixStream, UnixStream) {
         let (mut full, unread) = UnixStream::pair().unwrap();
         full.set_nonblocking(true).unwrap();
         for filler in [[b'.'; 1000].as_slice(), b"."] {
             while full.write(filler).is_ok() {}
         }
         full.set_nonblocking(false).unwrap();
+        (full, unread)
+    }
+
+    /// The program, with a standard error that takes nothing, and the end that would have to be read.
+    fn with_full_stderr(arguments: &[&str]) -> (Program, UnixStream) {
+        let (full, unread) = full();
         let arguments = [&["--host", "127.0.0.1", "--port", "0"], arguments].concat();
         let mut command = SWITCHBOARD.command(&arguments);
         let program = Program::spawn(command.stderr(Stdio::from(OwnedFd::from(full)))).unwrap();
@@ -140,6 +147,25 @@ mod unread {
         }
         program.terminate();
         assert_eq!(program.wait(IN_TIME).0.code(), Some(0));
+    }
+
+    /// What libraries log at this level has no other bound.
+    #[test]
+    fn lines_that_nobody_reads_are_counted() {
+        let mut command = SWITCHBOARD.command(&["--host", "127.0.0.1", "--port", "0"]);
+        let (stderr, _unread) = full();
+        command.env("RUST_LOG", "trace").stderr(Stdio::from(OwnedFd::from(stderr)));
+        let program = Program::spawn(&mut command).unwrap();
+        let mut client = Client::open(program.address, "/echo");
+        let left_out =
+            || Metrics::get(program.address).value("log_lines_left_out_total", r#"reason="unread""#).unwrap();
+        assert_eq!(left_out(), 0.0);
+        let begun = Instant::now();
+        while left_out() == 0.0 {
+            client.send(ping("?").repeat(100));
+            (0..100).for_each(|_| client.expect(&from_server(FIN | PONG, b"?")));
+            assert!(begun.elapsed() < DEADLINE);
+        }
     }
 
     /// A client that stays would delay the end.

@@ -1,11 +1,14 @@
 use super::*;
+use crate::frame::encode;
 use crate::http::admission::Admission;
 use crate::view::audience::tests::Hall;
-use crate::view::hooks::What;
+use crate::view::counters::Count;
+use crate::view::record::What;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Wake;
+use tungstenite::protocol::frame::coding::Data;
 
 fn outbox() -> Outbox {
     let outbox = Outbox::new(View::new(|_, _, _| (), Admission::default()));
@@ -180,4 +183,68 @@ fn viewer_sees_when_words_were_appended_and_when_they_came_back() {
         .collect();
     assert_eq!(told, ["appended 2", "appended 1", "back 2 7 3", "back 1 7 3", "back 1 7 3"]);
     assert!(watch.shown.try_recv().is_err());
+}
+
+#[test]
+fn entries_and_their_round_trips_are_counted() {
+    let outbox = outbox();
+    let counts = || [&outbox.counters().appends, &outbox.counters().returns].map(Count::get);
+    outbox.push(&client(1), b"a");
+    let said = Instant::now();
+    outbox.push(&client(2), b"b");
+    outbox.try_take().unwrap();
+    assert_eq!(counts(), [0, 0]);
+    outbox.appended();
+    assert_eq!(counts(), [1, 0]);
+    let least = said.elapsed();
+    outbox.returned(|| (0, 0));
+    assert_eq!(counts(), [1, 1]);
+    let first = Duration::from_nanos(outbox.counters().round_trips.get());
+    assert!(first >= least, "{first:?} since the first message, {least:?} since the second");
+    outbox.push(&client(1), b"c");
+    outbox.try_take().unwrap();
+    outbox.returned(|| (0, 0));
+    assert_eq!(counts(), [1, 2]);
+    assert!(Duration::from_nanos(outbox.counters().round_trips.get()) > first);
+    // An entry that never comes back does not count.
+    outbox.push(&client(1), b"d");
+    outbox.try_take().unwrap();
+    outbox.close();
+    outbox.returned(|| (0, 0));
+    assert_eq!(counts(), [1, 2]);
+}
+
+#[test]
+fn holds_are_counted_while_they_last_and_however_they_end() {
+    let outbox = outbox();
+    outbox.push(&client(1), &[0; OUTBOX]);
+    assert_eq!(outbox.held(), (0, Duration::ZERO));
+    let begun = Instant::now();
+    assert!([1, 2, 3].iter().all(|number| !may_speak(&outbox, *number)));
+    let held = Instant::now();
+    let least = held.elapsed();
+    let (speakers, one) = outbox.held();
+    assert!(speakers == 3 && one >= 3 * least, "{one:?} {least:?}");
+    outbox.forget(1);
+    let (speakers, two) = outbox.held();
+    assert!(speakers == 2 && two > one, "{two:?} {one:?}");
+    outbox.try_take().unwrap();
+    assert!(may_speak(&outbox, 2));
+    let (speakers, three) = outbox.held();
+    assert!(speakers == 1 && three > two, "{three:?} {two:?}");
+    outbox.close();
+    let (speakers, four) = outbox.held();
+    assert!(speakers == 0 && four > three && four <= 3 * begun.elapsed(), "{four:?} {three:?}");
+    assert_eq!(outbox.held(), (0, four));
+}
+
+#[test]
+fn frames_are_counted_by_their_lengths() {
+    let frame = |length: usize| {
+        let mut frame = Vec::new();
+        encode(Data::Text, &[&vec![0x81; length]], &mut frame);
+        frame
+    };
+    assert_eq!(count_frames(&[]), 0);
+    assert_eq!(count_frames(&[0, 125, 126, 65535, 65536].map(frame).concat()), 5);
 }

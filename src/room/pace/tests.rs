@@ -191,7 +191,7 @@ fn what_quiet_speakers_said_at_a_higher_rate_is_soon_made_up_for() {
     assert!(!stage.may_speak(&quiet));
     stage.now += QUIET_ADVANCE;
     for number in 0..1000 {
-        stage.pace.forget(number);
+        stage.pace.forget(number, stage.now);
     }
     assert!(stage.may_speak(&quiet));
 }
@@ -261,8 +261,28 @@ fn speaker_that_does_not_come_keeps_nobody_waiting() {
 fn speaker_that_is_gone_keeps_nobody_waiting() {
     let (stage, _first, second) = two_that_wait();
     assert!(!stage.may_speak(&second), "the first one goes first");
-    stage.pace.forget(1);
+    stage.pace.forget(1, stage.now);
     assert!(stage.may_speak(&second));
+}
+
+#[test]
+fn waits_are_counted_while_they_last_and_however_they_end() {
+    const SECOND: Duration = Duration::from_secs(1);
+    let (mut stage, mut first, second) = two_that_wait();
+    let waiting = |stage: &Stage| stage.pace.waiting(stage.now);
+    assert_eq!(waiting(&stage), (2, 2 * SECOND));
+    assert!(stage.may_speak(&first));
+    stage.now += SECOND;
+    assert_eq!(waiting(&stage), (1, 3 * SECOND));
+    stage.pace.forget(second.number, stage.now);
+    stage.now += SECOND;
+    assert_eq!(waiting(&stage), (0, 3 * SECOND));
+    stage.speak(&mut first, 400_000);
+    assert!(!stage.may_speak(&first));
+    stage.now += SECOND;
+    assert!(!stage.pace.adjust(Waiting::InVain, stage.now));
+    stage.now += SECOND;
+    assert_eq!(waiting(&stage), (0, 4 * SECOND));
 }
 
 #[test]

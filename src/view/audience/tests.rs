@@ -1,6 +1,7 @@
 use super::*;
 use crate::limits::{FRAME_STEPS_PER_SECOND, MOST_VIEWERS, STEPS_PER_SECOND, VIEWER_QUEUE};
-use crate::view::hooks::{Start, Watch, What};
+use crate::view::hooks::Watch;
+use crate::view::record::{Start, What};
 use std::cell::Cell;
 use tokio::runtime::Builder;
 use tokio::time::timeout;
@@ -80,9 +81,9 @@ fn without_a_viewer_a_hook_tells_nothing() {
     let mut hall = Hall::new();
     let told = |view: &View| {
         view.joined(&client(1), || unreachable!());
-        view.broadcast(&client(1), 1, None, || unreachable!());
+        view.broadcast(&client(1), 1, 1, || unreachable!());
         view.accepted(&client(1));
-        assert!(view.batch(b"x").is_none());
+        assert!(view.batch(b"x").shown.is_none());
     };
     assert!(!hall.view.is_watched());
     told(&hall.view);
@@ -144,9 +145,9 @@ fn frames_leave_room_for_other_steps_and_the_rest_is_counted() {
     let mut watch = hall.watch();
     let (one, most) = (client(1), u64::from(FRAME_STEPS_PER_SECOND));
     for _ in 0..most + 10 {
-        hall.view.broadcast(&one, 1, None, || (1, 0));
+        hall.view.broadcast(&one, 1, 1, || (1, 0));
     }
-    assert!(hall.view.batch(b"x").is_none(), "one more that is missed");
+    assert!(hall.view.batch(b"x").shown.is_none(), "one more that is missed");
     hall.view.left(&one, || 0);
     let (steps, missed) = hall.shown(&mut watch);
     assert_eq!((steps.len() as u64, missed), (most + 1, 11));
@@ -160,7 +161,7 @@ fn frames_leave_room_for_other_steps_and_the_rest_is_counted() {
     hall.begin_second();
     assert_eq!(hall.shown(&mut watch).1, most + 1);
     hall.begin_second();
-    hall.view.broadcast(&one, 1, None, || (1, 0));
+    hall.view.broadcast(&one, 1, 1, || (1, 0));
     let (steps, missed) = hall.shown(&mut watch);
     assert_eq!((steps.len(), missed), (1, 0));
 }
@@ -252,6 +253,7 @@ fn a_full_queue_harms_no_other_viewer_and_what_it_misses_is_told_in_its_place() 
     assert_eq!(hall.shown(&mut other).0.len(), VIEWER_QUEUE);
     fill(&mut hall, 3);
     assert_eq!(hall.shown(&mut other).0.len(), 3);
+    assert_eq!(hall.view.counters().unseen_steps.get(), 3);
     // One place in the queue: for what was missed. The step after it has none.
     assert!(matches!(stuck.shown.try_recv(), Ok(Shown::Step(_))));
     fill(&mut hall, 1);
@@ -261,6 +263,24 @@ fn a_full_queue_harms_no_other_viewer_and_what_it_misses_is_told_in_its_place() 
     assert_eq!(hall.shown(&mut stuck).1, 1);
     fill(&mut hall, 1);
     assert_eq!(hall.shown(&mut stuck).0.len(), 1);
+    assert_eq!(hall.view.counters().unseen_steps.get(), 4);
+}
+
+#[test]
+fn only_a_viewer_that_is_there_leaves_steps_unseen() {
+    let mut hall = Hall::new();
+    let stuck = hall.view.watch(Some(9), vec![client(1); VIEWER_QUEUE + 2]).unwrap();
+    hall.hear();
+    let unseen = |hall: &Hall| hall.view.counters().unseen_steps.get();
+    assert_eq!(unseen(&hall), 2);
+    drop(stuck);
+    // A new viewer removes one that has left, so this one comes first.
+    let _watch = hall.watch();
+    let leaves = hall.watch();
+    drop(leaves);
+    hall.view.accepted(&client(1));
+    hall.hear();
+    assert_eq!(unseen(&hall), 2);
 }
 
 #[test]

@@ -2,7 +2,7 @@ use super::*;
 use crate::frame::tests::masked;
 use crate::limits::{FRAME_STEPS_PER_SECOND, STEPS_PER_SECOND};
 use crate::view::audience::tests::{Hall, client};
-use crate::view::hooks::Life;
+use crate::view::record::Life;
 use std::time::Duration;
 
 const HELLO: &[u8] = b"\x81\x05Hello";
@@ -41,7 +41,7 @@ fn after_a_gap_nothing_is_shown_up_to_the_next_frame() {
     hall.view.wrote(&one, &HELLO[..3], || Start::Aligned);
     // What another connection has no room for may be a gap in this one.
     for _ in 0..FRAME_STEPS_PER_SECOND {
-        hall.view.broadcast(&client(2), 1, None, || (1, 0));
+        hall.view.broadcast(&client(2), 1, 1, || (1, 0));
     }
     hall.begin_second();
     hall.shown(&mut watch);
@@ -154,8 +154,7 @@ fn a_flood_in_one_record_leaves_room_for_the_end() {
     let (mut hall, one) = (Hall::new(), client(1));
     let mut watch = hall.watch();
     let flood = HELLO.repeat(2 * FRAME_STEPS_PER_SECOND as usize);
-    let batch = hall.view.batch(&flood).unwrap();
-    hall.view.wrote_batch(&one, batch);
+    hall.view.batch(&flood).wrote(&one, 0..flood.len());
     hall.view.left(&one, || 0);
     let names = hall.names(&mut watch);
     assert!(names.len() <= FRAME_STEPS_PER_SECOND as usize + 1, "{}", names.len());

@@ -11,6 +11,7 @@
 //! | [`neighbours`] | two clients that chat while a test causes trouble, and what they lost |
 //! | [`flood`] | clients that say as much as the server takes, and slow readers |
 //! | [`faults`] | everything a client can do wrong, and what this server answers |
+//! | [`metrics`] | a strict parser for the answer to `GET /metrics` |
 //! | [`server`] | the server inside the test process: the only module that uses the `switchboard` crate |
 //! | [`program`] | the server as a program: options, output, signals, memory |
 //! | [`started`] | any server, started by a shell command |
@@ -22,6 +23,7 @@ pub mod client;
 pub mod faults;
 pub mod flood;
 pub mod frame;
+pub mod metrics;
 pub mod neighbours;
 pub mod program;
 pub mod request;

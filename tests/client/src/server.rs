@@ -22,6 +22,7 @@ pub use switchboard::http::page::{INSPECTOR_SCRIPT, INSPECTOR_STYLE, PAGE, PAGE_
 pub use switchboard::limits;
 pub use switchboard::limits::Limits;
 pub use switchboard::server::shared::Options;
+pub use switchboard::view::exposition;
 
 /// The pause between two messages of a neighbour. Short, because most tests end within milliseconds.
 const PACE: Duration = Duration::from_millis(1);
@@ -42,6 +43,11 @@ pub fn max_message_size(max_message_size: usize) -> Options {
 /// Options that turn `GET /lifecycle` on.
 pub fn lifecycle() -> Options {
     Options { lifecycle: true, ..Options::default() }
+}
+
+/// Options that turn `GET /metrics` on.
+pub fn metrics() -> Options {
+    Options { metrics: true, ..Options::default() }
 }
 
 /// Limits with this ping interval and this backlog, in bytes.
