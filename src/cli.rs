@@ -141,7 +141,7 @@ fn options() -> Vec<Opt> {
     options.push(value(
         "redis",
         "URL",
-        "share the room with all servers that have the same redis://HOST:PORT/ROOM; needs the feature redis",
+        "share the room with all servers that have the same redis://HOST:PORT/ROOM; needs a build with --features redis",
         &"none",
         |arguments, text| {
             arguments.options.redis = Some(parse(text)?);

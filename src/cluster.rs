@@ -2,7 +2,8 @@
 //!
 //! The servers are *nodes* of one room. What a member says goes to the [`outbox`](crate::room::outbox) of its room; the node
 //! appends it to a *log* that all nodes read, and broadcasts what it reads. So all members of all nodes receive the same
-//! messages in the same order, and a client that has received its own message knows that everyone does.
+//! messages in the same order, and a client that has received its own message knows that everyone does, unless the engine
+//! loses it.
 //!
 //! - The log is a Redis stream. An `engine` is the node's access to it: appending, reading, and where it ends.
 //! - An entry of the log holds whole frames. It names its place, counted in bytes since the log began, and the entry before it. A
@@ -10,7 +11,7 @@
 //! - A `node` follows the log from its end on. When the chain breaks, or the engine is out of reach for
 //!   `--redis-patience`, its members are told by a Close (1012, 1013), and it begins again at the end of the log.
 //!
-//! Nothing in the rest of the server knows about Redis. Without the feature, [`Address`] has no values.
+//! Elsewhere, Redis appears only in options, metrics and texts. Without the feature, [`Address`] has no values.
 
 #[cfg(feature = "redis")]
 mod address;

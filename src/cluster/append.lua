@@ -1,5 +1,5 @@
 -- Appends an entry to the room's log, once, however often its node tries.
--- KEYS: the log, its head, what the node has appended.  ARGV: the entry's number at the node, its tag, bytes to keep, frames.
+-- KEYS: the log, its head, the number of the writer's last entry.  ARGV: this entry's number, its tag, bytes to keep, frames.
 local number = tonumber(ARGV[1])
 if number <= tonumber(redis.call('GET', KEYS[3]) or 0) then
   return 'again'

@@ -1,4 +1,4 @@
--- Registers a writer, and returns where the log ends.  KEYS: the log, its head, what the writer has appended.
+-- Registers a writer, and returns where the log ends.  KEYS: the log, its head, the number of the writer's last entry.
 -- Registering is a write, so it fails while Redis accepts no entries.
 redis.call('SET', KEYS[3], 0, 'EX', 3600)
 local head = redis.call('HMGET', KEYS[2], 'place', 'tag')

@@ -9,14 +9,14 @@ pub const LONGEST_PATIENCE: u64 = 360;
 /// Bytes in the outbox from which speakers are held. Another batch of that size may be on its way.
 pub const OUTBOX: usize = 1024 * 1024;
 
-/// The largest `--max-message-size`: 16 MiB. An entry of the log has at least one message, and
-/// must travel to and from Redis within [`DEADLINE`].
+/// The largest `--max-message-size` with `--redis`: 16 MiB. An entry of the log has at least one message, and must travel to
+/// and from Redis within [`DEADLINE`].
 pub const LARGEST_MESSAGE: usize = 16 * 1024 * 1024;
 
 /// Bytes that the log keeps, for servers that are cut off for a while.
 pub const LOG_KEEPS: u64 = 64 * 1024 * 1024;
 
-/// Entries that are read from the log at a time, each about as large as the outbox at most.
+/// Entries that are read from the log at a time. Each is at most about as large as the outbox, plus the largest message.
 pub const ENTRIES_PER_READ: usize = 8;
 
 /// The silence after which a server checks that it has not missed the end of the log.

@@ -12,7 +12,7 @@ pub const DRAIN_TICK: Duration = Duration::from_millis(50);
 /// How long a stop may take after the drain, output included.
 pub const STOP_DEADLINE: Duration = Duration::from_secs(3);
 
-/// How long a stop keeps for the last steps of `--explain`, and then as long for the last lines of the log.
+/// The time that a stop reserves for the last steps of `--explain`, and again for the last lines of the log.
 pub const OUTPUT_DEADLINE: Duration = Duration::from_millis(250);
 
 /// How long the program tries to print why it ends. Longer, because on a busy machine a quarter of a second was too short.

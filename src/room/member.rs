@@ -57,9 +57,9 @@ impl Member {
         lock(&self.room.parts[self.client.part].list)
     }
 
-    /// Ready when the client may be read: at once, or when it is its turn to speak, see `pace` and [`outbox`](super::outbox). Returns how much
-    /// may be read, in bytes. A client that has nothing to read in its `socket` does not wait for a turn. None means that there
-    /// are bytes already.
+    /// Ready when the client may be read: at once, or when it is its turn to speak, see `pace` and [`outbox`](super::outbox).
+    /// Returns how much may be read, in bytes. A client that has nothing to read in its `socket` does not wait for a turn. None
+    /// means that there are bytes already.
     ///
     /// # Errors
     /// The socket is lost.

@@ -25,7 +25,7 @@ use tokio::sync::Notify;
 #[derive(Debug)]
 pub struct Outbox {
     open: AtomicBool,
-    /// Whether speakers are held. Also in the state: frames enough.
+    /// Whether speakers are held: whether the state has at least [`OUTBOX`] bytes of frames.
     full: AtomicBool,
     /// There are frames to take.
     said: Notify,
@@ -39,7 +39,7 @@ struct State {
     frames: Vec<u8>,
     /// When the first of them was said.
     since: Option<Instant>,
-    /// Who said them, while anybody watches.
+    /// The speakers of these frames, recorded only while there is a viewer.
     spoken: Vec<Spoken>,
     /// Bytes that were said so far: a position, just after the last of `frames`.
     end: u64,
@@ -199,7 +199,7 @@ impl Outbox {
         self.open.store(true, Relaxed);
     }
 
-    /// Closes the outbox, and drops what it has: nobody has received it yet, so nobody relies on it.
+    /// Closes the outbox, and drops what has not come back. The speakers have not received it, so they don't rely on it.
     pub fn close(&self) {
         let mut state = lock(&self.state);
         self.open.store(false, Relaxed);

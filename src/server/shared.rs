@@ -29,7 +29,7 @@ pub struct Options {
     pub lifecycle: bool,
     /// Whether `GET /metrics` is on.
     pub metrics: bool,
-    /// Whether the terminal shows them.
+    /// Whether the terminal shows the steps.
     pub explain: bool,
     /// The proxies that are believed when they name a client, for the log.
     pub trusted_proxies: Vec<IpAddr>,

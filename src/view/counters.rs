@@ -1,4 +1,4 @@
-//! What `GET /metrics` counts as it happens. What can be looked up when somebody asks, such as the backlog, is not counted.
+//! The counts of `GET /metrics`, kept as events happen. A request looks up the rest, such as the backlog.
 //!
 //! The rules: a count never falls; a read costs up to three additions, and a write or a turn one, however many messages and
 //! members there are; a [`Tally`] is for what happens at most a few times per connection.
@@ -90,7 +90,7 @@ impl Counters {
         self.of(part).bytes_in.add(bytes as u64);
     }
 
-    /// They had this number of whole messages that were accepted.
+    /// This number of whole messages was received and accepted.
     pub fn received(&self, part: usize, messages: u64) {
         self.of(part).messages_in.add(messages);
     }
@@ -147,7 +147,7 @@ impl Count {
 pub struct Tally<K>(Mutex<BTreeMap<K, u64>>);
 
 impl<K: Ord + Copy> Tally<K> {
-    /// A tally that has these kinds from the start. Prometheus does not see the first of a kind that was not there before.
+    /// A tally that has these kinds from the start, at 0: Prometheus sees no increase when a new sample appears with a 1.
     fn with<const N: usize>(kinds: [K; N]) -> Self {
         Self(Mutex::new(kinds.map(|kind| (kind, 0)).into()))
     }

@@ -1,6 +1,6 @@
 //! The text format of Prometheus, version 0.0.4.
 //!
-//! A metric has a family: a line of help, a line with its type, and its samples, each with other labels.
+//! Each metric is a family: a help line, a type line, and samples that differ in their labels.
 
 use std::fmt::{Display, Write};
 use std::time::Duration;
@@ -8,7 +8,7 @@ use std::time::Duration;
 /// The value of `Content-Type` for this format.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// What the names of all metrics begin with.
+/// The prefix of all metric names.
 const NAMESPACE: &str = "switchboard_";
 
 /// The types of metrics that this server has.

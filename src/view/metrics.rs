@@ -1,6 +1,7 @@
 //! `GET /metrics`: the numbers of the server, for Prometheus.
 //!
-//! Counters come from [`Counters`], gauges from where things are. Each help text says exactly what is counted.
+//! Most counters come from [`Counters`]. Gauges and the other counters are read from the rest of the server. Each help text says
+//! exactly what is counted.
 
 use super::counters::{Counters, FIRST_OF_APPLICATIONS};
 use super::exposition::{Exposition, Type, seconds};
@@ -94,7 +95,8 @@ fn left_out(text: &mut Exposition, server: &Shared, counters: &Counters) {
 }
 
 fn redis(text: &mut Exposition, outbox: &Outbox, counters: &Counters) {
-    let help = "Whether the room is open: 1, or 0 while Redis is out of reach and nobody can join.";
+    let help =
+        "Whether the room is open: 1, or 0 after a gap or --redis-patience closed it, until Redis answers again.";
     text.gauge("redis_room_open", help, outbox.is_open().into());
     text.counter("redis_appends_total", "Entries that this server appended to the room's log.", counters.appends.get());
     let help = "From the moment when the first message of an entry was said until the entry was back from Redis.";
@@ -105,7 +107,8 @@ fn redis(text: &mut Exposition, outbox: &Outbox, counters: &Counters) {
     for (kind, count) in counters.gaps.get() {
         samples.add(&[("kind", kind)], count);
     }
-    let help = "Times in which Redis was out of reach, by what failed first and was tried again.";
+    let help =
+        "Times in which Redis failed, by what failed and was tried again. One failure of Redis may count for each.";
     let mut samples = text.family("redis_outages_total", Type::Counter, help);
     for (kind, count) in counters.outages.get() {
         samples.add(&[("kind", kind)], count);
