@@ -5,9 +5,6 @@ if number <= tonumber(redis.call('GET', KEYS[3]) or 0) then
   return 'again'
 end
 local head = redis.call('HMGET', KEYS[2], 'place', 'tag')
-if not head[1] then
-  redis.call('DEL', KEYS[1])
-end
 local frames = ARGV[4]
 local place = tonumber(head[1] or 0) + #frames
 local function whole(n)

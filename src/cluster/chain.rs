@@ -65,6 +65,15 @@ impl Display for Gap {
     }
 }
 
+/// An entry that continues the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Followed {
+    /// The messages in it: one frame each.
+    pub(super) messages: u64,
+    /// Whether this node appended it.
+    pub(super) own: bool,
+}
+
 /// What a node has read, and which entries are its own.
 #[derive(Clone, Debug)]
 pub(super) struct Chain {
@@ -74,24 +83,22 @@ pub(super) struct Chain {
 }
 
 impl Chain {
-    /// Continues with an entry. `next_own` is the number of this node's next entry. Returns whether it is that one.
+    /// Continues with an entry. `next_own` is the number of this node's next entry.
     ///
     /// # Errors
     /// The entry does not continue the log.
-    pub(super) fn follow(&mut self, entry: &Entry, next_own: u64) -> Result<bool, Gap> {
+    pub(super) fn follow(&mut self, entry: &Entry, next_own: u64) -> Result<Followed, Gap> {
         let start = entry.head.place.checked_sub(entry.frames.len() as u64);
         if start != Some(self.head.place) || entry.before != self.head.tag {
             return Err(Gap::Missing);
         }
-        if !has_whole_texts(&entry.frames) {
-            return Err(Gap::Foreign);
-        }
+        let messages = count_texts(&entry.frames).ok_or(Gap::Foreign)?;
         let own = number(&entry.head.tag, &self.writer);
         if own.is_some_and(|number| number != next_own) {
             return Err(Gap::OwnLost);
         }
         self.head = entry.head.clone();
-        Ok(own.is_some())
+        Ok(Followed { messages, own: own.is_some() })
     }
 
     /// Checks that a log without further entries ends where this node has read to. `appended` is the number of this node's last
@@ -118,16 +125,14 @@ fn number(tag: &[u8], writer: &str) -> Option<u64> {
     rest.split_once(':')?.0.parse().ok()
 }
 
-/// Whether the bytes are one or more whole text frames as a server sends them: final, unmasked, in UTF-8. Anyone who can write
-/// to the log could write anything, and a client would fail its connection.
-fn has_whole_texts(mut frames: &[u8]) -> bool {
-    while let Some(rest) = after_text(frames) {
-        if rest.is_empty() {
-            return true;
-        }
-        frames = rest;
+/// Counts the text frames, if the bytes are one or more whole ones as a server sends them: final, unmasked, in UTF-8. Anyone who
+/// can write to the log could write anything, and a client would fail its connection.
+fn count_texts(frames: &[u8]) -> Option<u64> {
+    let (mut rest, mut count) = (after_text(frames)?, 1);
+    while !rest.is_empty() {
+        (rest, count) = (after_text(rest)?, count + 1);
     }
-    false
+    Some(count)
 }
 
 /// What follows a text frame.

@@ -6,7 +6,7 @@
 //! up, the stay ends: the outbox is closed, the members are told, and the next stay begins as soon as the engine answers.
 
 use super::address::Address;
-use super::chain::{Chain, Entry, Gap};
+use super::chain::{Chain, Entry, Followed, Gap};
 use super::engine::{Connection, Engine, Trouble};
 use crate::escape::count;
 use crate::frame::Failure;
@@ -185,7 +185,7 @@ impl Reader<'_> {
             };
             for entry in &entries {
                 match self.chain.follow(entry, self.outbox.next_return()) {
-                    Ok(own) => self.node.room.receive(&entry.frames, own),
+                    Ok(Followed { messages, own }) => self.node.room.receive(&entry.frames, messages, own),
                     Err(gap) => return self.end_stay(gap),
                 }
             }

@@ -9,7 +9,7 @@
 
 use super::{Room, lock};
 use crate::client::Client;
-use crate::frame::{Failure, length_on_wire};
+use crate::frame::Failure;
 use crate::limits::cluster::OUTBOX;
 use crate::view::counters::Counters;
 use crate::view::hooks::View;
@@ -294,26 +294,15 @@ impl Room {
         dismissed
     }
 
-    /// Broadcasts the frames of an entry of the engine's log, which may be the next batch of this server's own.
-    pub fn receive(&self, frames: &[u8], own: bool) {
+    /// Broadcasts the frames of an entry of the engine's log, a message each. It may be the next batch of this server's own.
+    pub fn receive(&self, frames: &[u8], messages: u64, own: bool) {
         // The engine runs on the first thread.
-        self.view.counters().broadcast(0, count_frames(frames));
+        self.view.counters().broadcast(0, messages);
         self.speak(frames);
         if let Some(outbox) = self.outbox.as_ref().filter(|_| own) {
             outbox.returned(|| self.counts());
         }
     }
-}
-
-/// The number of whole frames. Each is a message: the server fragments none.
-fn count_frames(mut frames: &[u8]) -> u64 {
-    let mut count = 0;
-    while !frames.is_empty() {
-        let length = usize::try_from(length_on_wire(frames.iter().copied())).unwrap_or(usize::MAX);
-        frames = frames.get(length..).unwrap_or_default();
-        count += 1;
-    }
-    count
 }
 
 #[cfg(test)]

@@ -998,9 +998,9 @@ fn shared_room_broadcasts_what_comes_back() {
             seat.member.poll_broadcast(&mut context).is_pending()
         };
         assert!(pending(&speaker) && !pending(&other));
-        room.receive(&theirs, false);
+        room.receive(&theirs, 1, false);
         assert!(pending(&speaker));
-        room.receive(&entry, true);
+        room.receive(&entry, 1, true);
         assert!(!pending(&speaker));
         (0..2).for_each(|part| room.turn(part));
         let expected = [theirs, mine].concat();
@@ -1009,7 +1009,7 @@ fn shared_room_broadcasts_what_comes_back() {
         }
         // Two messages for two members. The batch of another server may have several.
         assert_eq!(deliveries(&room), 4);
-        room.receive(&[text("one"), text("two"), text("three")].concat(), false);
+        room.receive(&[text("one"), text("two"), text("three")].concat(), 3, false);
         assert_eq!(deliveries(&room), 10);
     });
 }

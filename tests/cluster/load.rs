@@ -2,9 +2,12 @@
 //!
 //! Each node has a talker and a listener; both receive. A member whose connection ends opens another, as the page does.
 
+use crate::RECOVERY;
 use crate::checker::{End, Message, Record, summary};
+use crate::log::whole_log;
 use crate::node::Node;
 use crate::outcome::Outcome;
+use crate::redis::Redis;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
@@ -122,6 +125,30 @@ impl Load {
         for _ in 0..ROUNDS {
             self.served_on(&counts);
         }
+    }
+
+    /// Ends the talk after a fault that nobody was told of, and that lost nothing.
+    #[track_caller]
+    pub fn ends_unnoticed(self, redis: &Redis) {
+        let took = self.served();
+        println!("served again after {took:?}");
+        assert!(took < RECOVERY, "served again after {took:?}");
+        let outcome = self.finish();
+        outcome.nobody_was_told();
+        outcome.obeys_all_rules(&[whole_log(redis, "room")]);
+    }
+
+    /// Ends the talk after a fault that was longer than the patience of these nodes.
+    #[track_caller]
+    pub fn ends_out_of_reach(self, redis: &Redis, nodes: &[Node], fault: Instant) {
+        for node in nodes {
+            node.wait_for_health(200, RECOVERY);
+        }
+        assert!(self.served() < RECOVERY);
+        let nodes: Vec<_> = (0..nodes.len()).collect();
+        let outcome = self.finish();
+        outcome.told(&nodes, 1013, "the room is out of reach", fault);
+        outcome.obeys_all_rules(&[whole_log(redis, "room")]);
     }
 
     /// Ends the talk. Once everything that was said has arrived everywhere, returns what each connection received.

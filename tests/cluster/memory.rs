@@ -1,7 +1,6 @@
 //! Redis has no memory left (`maxmemory`), and evicts nothing: it refuses to append.
 
 use crate::load::Load;
-use crate::log::whole_log;
 use crate::node::Node;
 use crate::redis::{IN_MEMORY, Redis};
 use crate::{LATE, RECOVERY};
@@ -23,10 +22,7 @@ fn full_for_a_moment() {
     redis.limit_memory("1");
     sleep(Duration::from_secs(1));
     redis.limit_memory("0");
-    assert!(load.served() < RECOVERY);
-    let outcome = load.finish();
-    outcome.nobody_was_told();
-    outcome.obeys_all_rules(&[whole_log(&redis, "room")]);
+    load.ends_unnoticed(&redis);
 }
 
 #[test]
@@ -43,13 +39,7 @@ fn full_for_longer_than_the_patience() {
     sleep(Duration::from_secs(1));
     assert_eq!((nodes[0].health(), nodes[0].upgrade()), (503, 503));
     redis.limit_memory("0");
-    for node in &nodes {
-        node.wait_for_health(200, RECOVERY);
-    }
-    assert!(load.served() < RECOVERY);
-    let outcome = load.finish();
-    outcome.told(&[0, 1], 1013, "the room is out of reach", begun);
-    outcome.obeys_all_rules(&[whole_log(&redis, "room")]);
+    load.ends_out_of_reach(&redis, &nodes, begun);
 }
 
 /// A room in which nothing can be said is out of reach, even if nobody tries.

@@ -1,10 +1,9 @@
 //! Redis stops answering for a while (SIGSTOP), and continues with what it was asked before.
 
+use crate::LATE;
 use crate::load::Load;
-use crate::log::whole_log;
 use crate::node::Node;
 use crate::redis::{IN_MEMORY, Redis};
-use crate::{LATE, RECOVERY};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 use test_client::frame::{FIN, PING, PONG, says, text};
@@ -19,12 +18,7 @@ fn shorter_than_the_patience() {
     // Nothing is known to be wrong yet.
     assert_eq!((nodes[0].health(), nodes[0].upgrade()), (200, 101));
     redis.thaw();
-    let took = load.served();
-    println!("served again after {took:?}");
-    assert!(took < RECOVERY, "served again after {took:?}");
-    let outcome = load.finish();
-    outcome.nobody_was_told();
-    outcome.obeys_all_rules(&[whole_log(&redis, "room")]);
+    load.ends_unnoticed(&redis);
 }
 
 #[test]
@@ -43,13 +37,7 @@ fn longer_than_the_patience() {
     sleep(Duration::from_secs(5).saturating_sub(begun.elapsed()));
     assert_eq!(nodes[0].health(), 503);
     redis.thaw();
-    for node in &nodes {
-        node.wait_for_health(200, RECOVERY);
-    }
-    assert!(load.served() < RECOVERY);
-    let outcome = load.finish();
-    outcome.told(&[0, 1], 1013, "the room is out of reach", begun);
-    outcome.obeys_all_rules(&[whole_log(&redis, "room")]);
+    load.ends_out_of_reach(&redis, &nodes, begun);
 }
 
 /// A speaker says as much as the node takes. It does not answer Pings meanwhile, and is not closed for that.

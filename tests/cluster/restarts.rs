@@ -95,6 +95,12 @@ fn flush_under_load() {
     all_are_told(&mut Redis::start(IN_MEMORY), flush);
 }
 
+/// Nothing can be appended to what is left of the stream, so the nodes begin a new one.
+#[test]
+fn deleted_head_under_load() {
+    all_are_told(&mut Redis::start(IN_MEMORY), |redis| drop(redis.command(&["DEL", &key("room", "head")])));
+}
+
 /// Without load, the nodes notice by themselves.
 #[test]
 fn flush_of_an_idle_room() {

@@ -4,6 +4,9 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use tungstenite::protocol::frame::coding::Data;
 
+const OWN: Followed = Followed { messages: 1, own: true };
+const OTHER: Followed = Followed { messages: 1, own: false };
+
 const ME: &str = "00000000000000aa";
 
 fn text(payload: &str) -> Vec<u8> {
@@ -30,9 +33,9 @@ fn chain(at: Head) -> Chain {
 fn entry_that_continues_the_log_is_followed() {
     let mut chain = chain(Head::default());
     let first = after(&chain.head, "other:1:1", &text("a"));
-    assert_eq!(chain.follow(&first, 1), Ok(false));
+    assert_eq!(chain.follow(&first, 1), Ok(OTHER));
     let own = after(&chain.head, &tag(ME, 1, 3), &[text("b"), text("c")].concat());
-    assert_eq!(chain.follow(&own, 1), Ok(true));
+    assert_eq!(chain.follow(&own, 1), Ok(Followed { messages: 2, own: true }));
     assert_eq!(chain.head, own.head);
 }
 
@@ -47,7 +50,7 @@ fn entry_that_does_not_continue_the_log_is_a_gap() {
         assert_eq!(chain.head == at, followed.is_err());
         followed
     };
-    assert_eq!(spoiled(|_| {}), Ok(false));
+    assert_eq!(spoiled(|_| {}), Ok(OTHER));
     assert_eq!(spoiled(|entry| entry.head.place += 1), Err(Gap::Missing));
     assert_eq!(spoiled(|entry| entry.head.place = 0), Err(Gap::Missing));
     assert_eq!(spoiled(|entry| entry.before = b"x:1:2".into()), Err(Gap::Missing));
@@ -60,12 +63,12 @@ fn entry_that_does_not_continue_the_log_is_a_gap() {
 fn own_entries_come_back_in_their_order() {
     let at = head(100, "x:1:1");
     let own = |number| after(&at, &tag(ME, number, 1), &text("a"));
-    assert_eq!(chain(at.clone()).follow(&own(2), 2), Ok(true));
+    assert_eq!(chain(at.clone()).follow(&own(2), 2), Ok(OWN));
     assert_eq!(chain(at.clone()).follow(&own(3), 2), Err(Gap::OwnLost));
     assert_eq!(chain(at.clone()).follow(&own(1), 2), Err(Gap::OwnLost));
     // A tag that only begins like this writer's is another's.
     for other in ["00000000000000aab:9:1", "00000000000000aa", "00000000000000aa:9", ":9:1"] {
-        assert_eq!(chain(at.clone()).follow(&after(&at, other, &text("a")), 2), Ok(false), "{other}");
+        assert_eq!(chain(at.clone()).follow(&after(&at, other, &text("a")), 2), Ok(OTHER), "{other}");
     }
 }
 
@@ -84,7 +87,8 @@ fn only_whole_text_frames_of_a_server_are_taken() {
     let long = |length: usize| text(&"x".repeat(length));
     for good in [text(""), text("ä"), long(125), long(126), long(65_535), long(65_536), [text("a"), long(126)].concat()]
     {
-        assert!(has_whole_texts(&good), "{} bytes", good.len());
+        let expected = 1 + u64::from(good.starts_with(&text("a")));
+        assert_eq!(count_texts(&good), Some(expected), "{} bytes", good.len());
     }
     let masked = b"\x81\x81\0\0\0\0a";
     let bad: [&[u8]; 12] = [
@@ -102,7 +106,7 @@ fn only_whole_text_frames_of_a_server_are_taken() {
         b"\x81\x7f\xff\xff\xff\xff\xff\xff\xff\xffa",
     ];
     for bad in bad {
-        assert!(!has_whole_texts(bad), "{bad:x?}");
+        assert_eq!(count_texts(bad), None, "{bad:x?}");
     }
 }
 
@@ -131,7 +135,7 @@ proptest! {
         let (read, kept) = (read.min(payloads.len()), kept.min(payloads.len()));
         let mut node = chain(Head::default());
         for entry in &log.0[..read] {
-            prop_assert_eq!(node.follow(entry, 1), Ok(false));
+            prop_assert_eq!(node.follow(entry, 1), Ok(OTHER));
         }
         // A replica that has only some of the entries takes over, and others are appended to it.
         let mut replica = Log(log.0[..kept].to_vec());

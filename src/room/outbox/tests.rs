@@ -1,5 +1,4 @@
 use super::*;
-use crate::frame::encode;
 use crate::http::admission::Admission;
 use crate::view::audience::tests::Hall;
 use crate::view::counters::Count;
@@ -8,7 +7,6 @@ use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Wake;
-use tungstenite::protocol::frame::coding::Data;
 
 fn outbox() -> Outbox {
     let outbox = Outbox::new(View::new(|_, _, _| (), Admission::default()));
@@ -243,15 +241,4 @@ fn holds_are_counted_while_they_last_and_however_they_end() {
     outbox.forget(1);
     let (speakers, waited) = outbox.held();
     assert!(speakers == 0 && waited > before, "{waited:?} {before:?}");
-}
-
-#[test]
-fn frames_are_counted_by_their_lengths() {
-    let frame = |length: usize| {
-        let mut frame = Vec::new();
-        encode(Data::Text, &[&vec![0x81; length]], &mut frame);
-        frame
-    };
-    assert_eq!(count_frames(&[]), 0);
-    assert_eq!(count_frames(&[0, 125, 126, 65535, 65536].map(frame).concat()), 5);
 }
