@@ -262,9 +262,8 @@ impl<'a> Outage<'a> {
             self.outbox.counters().outages.add(self.kind);
         }
         let text = trouble.to_string();
-        if self.told.len() < MOST_TROUBLES && !self.told.contains(&text) {
+        if self.told.len() < MOST_TROUBLES && self.told.insert(text.clone()) {
             warn!("{} fails: {text}", self.what);
-            self.told.insert(text);
         }
         sleep(PAUSE).await;
     }

@@ -24,7 +24,7 @@ pub async fn drain(server: &Shared, time: Duration) {
         let due = share(all, start.elapsed(), time);
         server.room.dismiss(due - closed, &failure);
         closed = due;
-        sleep(DRAIN_TICK.min(time)).await;
+        sleep(DRAIN_TICK).await;
     }
 }
 

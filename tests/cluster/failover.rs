@@ -187,6 +187,9 @@ fn master_that_becomes_a_replica_is_refused() {
     let redis = Redis::start(IN_MEMORY);
     let proxy = Proxy::to(redis.address);
     let node = Node::start(&proxy.url("room"));
+    let mut member = node.join(1);
+    member.send_text("connected");
+    member.expect(&says(1, "connected"));
     proxy.hold();
     // A read that waits now ends after a second, and the next one is held.
     sleep(CHECK + Duration::from_millis(300));

@@ -54,6 +54,12 @@ impl Node {
         self.status(&self.target().request("0"))
     }
 
+    /// The status that answers a plain request for the path of the chat, by which a page finds out why it was refused.
+    #[track_caller]
+    pub fn plain(&self) -> u16 {
+        self.status(&self.target().request("0").without("Upgrade"))
+    }
+
     /// The status that answers a request. A 503 says when to try again.
     #[track_caller]
     fn status(&self, request: &Request) -> u16 {

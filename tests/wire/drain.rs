@@ -47,9 +47,9 @@ fn clients_are_closed_one_after_the_other() {
     // The last tenth of them is closed in the last tenth of the time.
     assert!(after.last() > Some(&Duration::from_millis(900)), "{after:?}");
     assert_eq!(program.wait(DEADLINE).0.code(), Some(0));
-    for line in program.rest_of_log() {
-        assert!(line.starts_with("INFO "), "{line}");
-    }
+    let log = program.rest_of_log();
+    assert!(log.iter().all(|line| line.starts_with("INFO ")), "{log:#?}");
+    assert_eq!(log.iter().filter(|line| line.contains("disconnected: ")).count(), 10, "{log:#?}");
 }
 
 #[test]
