@@ -26,6 +26,7 @@ mod pace;
 mod place;
 
 use crate::client::Client;
+use crate::frame::Failure;
 use crate::limits::{Limits, MAX_PENDING};
 use crate::view::hooks::View;
 use log::Log;
@@ -109,6 +110,17 @@ impl Room {
         let place = Place::new(Arc::clone(client), lock(&self.pending).end);
         list.members.insert(client.number, place);
         Some(Member::new(Arc::clone(self), Arc::clone(client)))
+    }
+
+    /// Closes the connections of up to `most` members. Each still receives what was broadcast before. Returns their number.
+    pub fn dismiss(&self, most: usize, failure: &Failure) -> usize {
+        let mut dismissed = 0;
+        for part in &self.parts {
+            let members = &mut lock(&part.list).members;
+            let places = members.values_mut().filter(|place| !place.is_ending()).take(most - dismissed);
+            dismissed += places.map(|place| place.dismiss(failure)).count();
+        }
+        dismissed
     }
 
     /// Appends whole frames to the pending bytes of each part. If that is enough for a turn, runs one in every part.

@@ -9,7 +9,6 @@
 
 use super::{Room, lock};
 use crate::client::Client;
-use crate::frame::Failure;
 use crate::limits::cluster::OUTBOX;
 use crate::view::counters::Counters;
 use crate::view::hooks::View;
@@ -281,17 +280,6 @@ impl Room {
     /// Whether connections may join. Always true in a room on one server.
     pub fn is_open(&self) -> bool {
         self.outbox.as_ref().is_none_or(Outbox::is_open)
-    }
-
-    /// Closes the connections of up to `most` members. Each still receives what was broadcast before. Returns their number.
-    pub fn dismiss(&self, most: usize, failure: &Failure) -> usize {
-        let mut dismissed = 0;
-        for part in &self.parts {
-            let members = &mut lock(&part.list).members;
-            let places = members.values_mut().filter(|place| !place.is_ending()).take(most - dismissed);
-            dismissed += places.map(|place| place.dismiss(failure)).count();
-        }
-        dismissed
     }
 
     /// Broadcasts the frames of an entry of the engine's log, a message each. It may be the next batch of this server's own.
