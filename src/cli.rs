@@ -7,14 +7,14 @@ use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 use switchboard::limits::cluster::LARGEST_MESSAGE;
-use switchboard::limits::{LimitOption, Limits, MOST_THREADS};
+use switchboard::limits::{LimitOption, Limits, MOST_THREADS, SPREAD_AFTER};
 use switchboard::server::shared::Options;
 
 /// What the command line asks for.
 #[derive(Debug)]
 pub enum Command {
     /// Serve.
-    Serve(Arguments),
+    Serve(Box<Arguments>),
     /// `switchboard accept KEY`
     Accept(String),
     /// `switchboard frame [HEX]...`. If the text is empty, the bytes are on standard input.
@@ -105,10 +105,16 @@ fn options() -> Vec<Opt> {
             help: "listen on the TCP socket on standard input, as systemd passes it".into(),
             set: Set::Flag(|arguments| arguments.stdin_socket = true),
         },
-        value("threads", "N", "threads that serve connections", &default.options.threads, |arguments, text| {
-            arguments.options.threads = number(text, 1..=MOST_THREADS)?;
-            Ok(())
-        }),
+        value(
+            "threads",
+            "N",
+            &format!("threads that serve connections; the first {SPREAD_AFTER} connections share one"),
+            &default.options.threads,
+            |arguments, text| {
+                arguments.options.threads = number(text, 1..=MOST_THREADS)?;
+                Ok(())
+            },
+        ),
         value(
             "allow-origin",
             "ORIGIN",
@@ -251,7 +257,7 @@ pub fn command(mut parser: lexopt::Parser, max_connections: usize) -> Result<Com
     if hosts.is_empty() {
         hosts.push(Host::loopback());
     }
-    Ok(Command::Serve(arguments))
+    Ok(Command::Serve(Box::new(arguments)))
 }
 
 impl Opt {
@@ -335,7 +341,7 @@ mod tests {
 
     fn serve(line: &[&str]) -> Arguments {
         match command(lexopt::Parser::from_args(line), 77) {
-            Ok(Command::Serve(arguments)) => arguments,
+            Ok(Command::Serve(arguments)) => *arguments,
             other => panic!("{line:?}: {other:?}"),
         }
     }
@@ -411,9 +417,7 @@ mod tests {
             let line = format!("--redis redis://127.0.0.1/room --max-backlog 99999999 --max-message-size {size}");
             command(lexopt::Parser::from_args(line.split(' ')), 77)
         };
-        assert!(
-            matches!(arguments(LARGEST_MESSAGE), Ok(Command::Serve(Arguments { options, .. })) if options.redis.is_some())
-        );
+        assert!(matches!(arguments(LARGEST_MESSAGE), Ok(Command::Serve(of)) if of.options.redis.is_some()));
         let error = arguments(LARGEST_MESSAGE + 1).expect_err("too large").to_string();
         assert_eq!(error, "--max-message-size: must be at most 16777216 with --redis");
     }

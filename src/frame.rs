@@ -84,7 +84,7 @@ impl Header {
 /// Walks over the frames that one client sends.
 #[derive(Debug)]
 pub struct Frames {
-    max_message_size: u64,
+    max_message_size: usize,
     /// The header that is being read.
     header: HeaderReader,
     /// Payload bytes of the current frame that have not arrived yet.
@@ -100,7 +100,8 @@ pub struct Frames {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct ClosePayload {
     masking_key: [u8; 4],
-    length: u64,
+    /// At most 125, so a byte.
+    length: u8,
     code: [u8; 2],
 }
 
@@ -118,14 +119,12 @@ pub enum Reached {
 impl Frames {
     /// A walk that begins at the first byte after the handshake. `max_message_size` is in bytes of payload.
     pub fn new(max_message_size: usize) -> Self {
-        Self {
-            max_message_size: max_message_size as u64,
-            header: HeaderReader::default(),
-            payload_left: 0,
-            message: None,
-            raw: 0,
-            close: None,
-        }
+        Self { max_message_size, header: HeaderReader::default(), payload_left: 0, message: None, raw: 0, close: None }
+    }
+
+    /// The most bytes of payload in a message.
+    pub fn max_message_size(&self) -> usize {
+        self.max_message_size
     }
 
     /// Whether the input so far ends between two messages: no message or control frame is partly read.
@@ -189,7 +188,8 @@ impl Frames {
         if header.opcode == u8::from(OpCode::Control(Control::Close)) {
             let mut masking_key = [0; 4];
             masking_key.copy_from_slice(&self.header.bytes()[self.header.bytes().len() - 4..]);
-            self.close = Some(ClosePayload { masking_key, length: header.payload_length, code: [0; 2] });
+            let length = u8::try_from(header.payload_length).expect("a control frame is short");
+            self.close = Some(ClosePayload { masking_key, length, code: [0; 2] });
         }
         if !header.is_control() {
             let so_far = self.message.unwrap_or(0);
@@ -213,7 +213,7 @@ impl Frames {
         }
         length::check(self.header.bytes()[1], header.payload_length)?;
         if header.is_control() { Self::check_control(header) } else { self.check_data(header) }?;
-        if self.raw > UNFINISHED_MESSAGE_FACTOR * self.max_message_size + MAX_HEADER as u64 {
+        if self.raw > UNFINISHED_MESSAGE_FACTOR * self.max_message_size as u64 + MAX_HEADER as u64 {
             let reason = format!("{} bytes and the message is not finished, RFC 6455 10.4", self.raw);
             return Err(Failure::new(CloseCode::Policy, reason));
         }
@@ -240,7 +240,7 @@ impl Frames {
     }
 
     fn check_size(&self, message_size: u64) -> Result<(), Failure> {
-        if message_size <= self.max_message_size {
+        if message_size <= self.max_message_size as u64 {
             return Ok(());
         }
         let reason =
@@ -251,7 +251,8 @@ impl Frames {
     /// Keeps the first two bytes of a Close frame's payload, unmasked (RFC 6455 5.3, 5.5.1).
     fn read_close_code(&mut self, payload: &[u8]) {
         let Some(close) = &mut self.close else { return };
-        let offset = usize::try_from(close.length - self.payload_left).expect("a control frame is short");
+        let offset =
+            usize::from(close.length) - usize::try_from(self.payload_left).expect("it is less than the length");
         for (index, byte) in payload.iter().enumerate() {
             if let Some(code) = close.code.get_mut(offset + index) {
                 *code = byte ^ close.masking_key[offset + index];

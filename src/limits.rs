@@ -310,6 +310,10 @@ pub const MOST_CONNECTIONS: usize = u32::MAX as usize;
 /// The largest `--threads`.
 pub const MOST_THREADS: usize = 256;
 
+/// Connections that the first thread serves by itself. In a small room where many speak at once, a second thread makes each
+/// message cost more: a member gets two writes, for what the clients of each thread said, instead of one.
+pub const SPREAD_AFTER: usize = 256;
+
 /// The longest `--ping-interval` in seconds: a day.
 pub const LONGEST_PING_INTERVAL: u64 = 24 * 60 * 60;
 
@@ -399,7 +403,7 @@ mod tests {
         let client = Client::new(1, 0);
         client.name_chat(client_id);
         let mut frame = Vec::new();
-        encode(Data::Text, &[client.says().as_bytes(), message], &mut frame);
+        encode(Data::Text, &[client.says(), message], &mut frame);
         frame.len()
     }
 

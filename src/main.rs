@@ -24,7 +24,7 @@ use tokio::time::Instant;
 
 fn main() -> ExitCode {
     let done = match cli::command(lexopt::Parser::from_env(), MOST_CONNECTIONS) {
-        Ok(Command::Serve(arguments)) => run(arguments).map(|()| ExitCode::SUCCESS).map_err(|error| error.to_string()),
+        Ok(Command::Serve(arguments)) => run(*arguments).map(|()| ExitCode::SUCCESS).map_err(|error| error.to_string()),
         Ok(Command::Print(text)) => answer(Ok((text, true))),
         Ok(Command::Accept(key)) => answer(explain_key(&key).map(|text| (text, true))),
         Ok(Command::Frame(text)) => answer(explain_frames(text)),

@@ -52,7 +52,6 @@ pub enum Closing {
 /// One connection's protocol state, from the first byte after the handshake.
 #[derive(Debug)]
 pub struct Protocol {
-    max_message_size: usize,
     frames: Frames,
     /// Set while a frame or a message is half read.
     half_read: Option<Box<HalfRead>>,
@@ -63,6 +62,8 @@ pub struct Protocol {
     closing: Option<Box<Closing>>,
     /// Whether further input is ignored: both Close frames were exchanged, or the connection failed.
     closed: bool,
+    /// Whether both Close frames were exchanged, and the client's was its last.
+    clean: bool,
 }
 
 impl Protocol {
@@ -70,7 +71,6 @@ impl Protocol {
     /// before a Ping, None for no Pings.
     pub fn new(max_message_size: usize, ping_interval: Option<Duration>, now: Instant) -> Self {
         Self {
-            max_message_size,
             frames: Frames::new(max_message_size),
             half_read: None,
             context: None,
@@ -78,6 +78,7 @@ impl Protocol {
             silence: ping_interval.map(|interval| Silence::new(interval, now)),
             closing: None,
             closed: false,
+            clean: false,
         }
     }
 
@@ -89,6 +90,11 @@ impl Protocol {
     /// Returns whether the server should close TCP now (RFC 6455 7.1.1).
     pub fn is_closed(&self) -> bool {
         self.closed
+    }
+
+    /// Returns whether both Close frames were exchanged (RFC 6455 7.1.4), and the client sent nothing after its own (5.5.1).
+    pub fn is_clean(&self) -> bool {
+        self.clean
     }
 
     /// Returns whether the input ended between messages, not inside a message or a control frame.
@@ -137,6 +143,7 @@ impl Protocol {
         if good > 0 {
             self.decode(&input[..good], output, deliver);
         }
+        self.clean &= good == input.len();
         if let Reached::Fault(failure) = reached {
             self.fail(failure, output);
         }
@@ -158,7 +165,7 @@ impl Protocol {
     ) -> &'a [u8] {
         let mut clear = Vec::new();
         while self.frames.between_messages() && self.closing.is_none() {
-            let Some((frame, key, masked)) = whole_text_frame(input, self.max_message_size) else { break };
+            let Some((frame, key, masked)) = whole_text_frame(input, self.frames.max_message_size()) else { break };
             clear.clear();
             unmask(masked, key, &mut clear);
             let Ok(text) = std::str::from_utf8(&clear) else { break };
@@ -177,7 +184,7 @@ impl Protocol {
         mut deliver: impl FnMut(Incoming<'_>, &mut Output) -> Result<(), Failure>,
     ) {
         let mut half_read = self.half_read.take().unwrap_or_default();
-        let mut context = self.context.take().unwrap_or_else(|| new_context(self.max_message_size));
+        let mut context = self.context.take().unwrap_or_else(|| new_context(self.frames.max_message_size()));
         let mut stream = Memory { input: half_read.complete(input), output };
         loop {
             match context.read(&mut stream) {
@@ -200,7 +207,7 @@ impl Protocol {
                 Ok(_) => {}
                 Err(Error::Io(error)) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(Error::ConnectionClosed) => {
-                    self.closed = true;
+                    (self.closed, self.clean) = (true, true);
                     return;
                 }
                 // Don't read again: after an error tungstenite no longer checks the size limit.
@@ -227,7 +234,7 @@ impl Protocol {
     /// Begins the closing handshake (RFC 6455 7.1.2). The client is then expected to answer.
     pub fn close(&mut self, failure: Failure, output: &mut Output) {
         if self.closing.is_none() {
-            let mut context = self.context.take().unwrap_or_else(|| new_context(self.max_message_size));
+            let mut context = self.context.take().unwrap_or_else(|| new_context(self.frames.max_message_size()));
             self.begin_close(&mut context, failure, output);
             self.context = Some(context);
         }
@@ -244,7 +251,7 @@ impl Protocol {
     /// input, a Close from the client included.
     pub fn fail(&mut self, failure: Failure, output: &mut Output) {
         if self.closing.is_none() {
-            let mut context = new_context(self.max_message_size);
+            let mut context = new_context(self.frames.max_message_size());
             self.begin_close(&mut context, failure, output);
         }
         self.closed = true;

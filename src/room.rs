@@ -71,9 +71,9 @@ struct Part {
 #[derive(Debug, Default)]
 struct List {
     /// The members, by the number of their connection.
-    members: BTreeMap<u64, Place>,
+    members: BTreeMap<u64, Box<Place>>,
     /// Members that have left, until their [`Member`] is dropped.
-    leaving: BTreeMap<u64, Place>,
+    leaving: BTreeMap<u64, Box<Place>>,
     log: Log,
     /// The members that are far behind, and that the room waits for.
     slow: BTreeSet<u64>,
@@ -107,9 +107,9 @@ impl Room {
         if !self.is_open() {
             return None;
         }
-        let place = Place::new(Arc::clone(client), lock(&self.pending).end);
-        list.members.insert(client.number, place);
-        Some(Member::new(Arc::clone(self), Arc::clone(client)))
+        let end = lock(&self.pending).end;
+        list.members.insert(client.number, Box::new(Place::new(Arc::clone(client), end)));
+        Some(Member::new(Arc::clone(self), Arc::clone(client), end))
     }
 
     /// Closes the connections of up to `most` members. Each still receives what was broadcast before. Returns their number.
@@ -192,7 +192,7 @@ impl List {
 
     /// The place of a member, or of one that is leaving.
     fn place(&mut self, number: u64) -> Option<&mut Place> {
-        self.members.get_mut(&number).or_else(|| self.leaving.get_mut(&number))
+        self.members.get_mut(&number).or_else(|| self.leaving.get_mut(&number)).map(Box::as_mut)
     }
 
     /// Drops the batches that no member needs.

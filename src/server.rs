@@ -20,7 +20,7 @@ pub mod wire;
 
 use crate::client::Client;
 use crate::cluster;
-use crate::connection::{self, Upgraded};
+use crate::connection::{self, Upgraded, going_away};
 use crate::escape::count;
 use crate::limits::stop::{OUTPUT_DEADLINE, STOP_CONNECTIONS_DEADLINE, STOP_DEADLINE};
 use crate::limits::{ACCEPT_PAUSE, CLOSE_DEADLINE, MAX_HEAD_SIZE, MAX_HEADERS, REQUEST_DEADLINE};
@@ -84,6 +84,7 @@ pub async fn serve(
         info!("stopping: waiting up to {most} s for {} to close", count(open as u64, "connection"));
     }
     server.stop.tell();
+    server.room.dismiss(usize::MAX, &going_away());
     if timeout(STOP_CONNECTIONS_DEADLINE, server.all_gone()).await.is_err() {
         warn!("some connections did not close in time");
     }
@@ -117,11 +118,11 @@ async fn accept(server: Arc<Shared>, listener: TcpListener, runtimes: Arc<[Handl
         let Ok(local) = socket.local_addr() else { continue };
         let number = server.next_number();
         let Some((permit, full)) = server.permit() else { continue };
-        let part = usize::try_from(number).unwrap_or(0) % runtimes.len();
+        let part = server.part(number);
         let client = Arc::new(Client::new(number, part));
         let service = HttpService::new(Arc::clone(&server), client, local, address, full);
         if part == 0 {
-            tokio::spawn(serve_http(socket, service, permit));
+            tokio::spawn(Box::pin(serve_http(socket, service, permit)));
         } else if let Ok(socket) = socket.into_std() {
             // Register the socket with the runtime of its thread, so that its events wake that thread.
             runtimes[part].spawn(async move {
@@ -141,10 +142,6 @@ async fn accept(server: Arc<Shared>, listener: TcpListener, runtimes: Arc<[Handl
 async fn serve_http(socket: TcpStream, service: HttpService, permit: OwnedSemaphorePermit) {
     let (server, client) = (Arc::clone(service.server()), Arc::clone(service.client()));
     server.view.accepted(&client);
-    // No Nagle's algorithm: a turn already combines small writes, so TCP need not delay them to do the same.
-    if let Err(error) = socket.set_nodelay(true) {
-        server.log.log(Level::Debug, Kind::NoRequest, || format!("{service}: {error}"));
-    }
     let wire = Wire::new(socket, Arc::clone(&client), server.view.clone());
     let mut http = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -165,13 +162,13 @@ async fn serve_http(socket: TcpStream, service: HttpService, permit: OwnedSemaph
             tokio::spawn(connection::run(Arc::clone(&server), upgraded, permit));
             return;
         }
-        (Ok(()), None) => wire.linger(patience).await,
+        (Ok(()), None) => Box::pin(wire.linger(patience)).await,
         (Err(error), _) => {
             let failed = FailedRequest::new(error, &parts.read_buf);
             let (level, kind) = failed.kind();
             server.log.log(level, kind, || format!("{service}: {failed}"));
             if !matches!(failed, FailedRequest::NotTaken) {
-                wire.linger(patience).await;
+                Box::pin(wire.linger(patience)).await;
             }
         }
     }

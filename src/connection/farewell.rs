@@ -22,6 +22,9 @@ use tokio::time::timeout;
 impl Connection {
     /// Leaves the room, writes what was broadcast until then and its own last frames, waits for the client's Close, and
     /// then closes TCP before the client does (RFC 6455 7.1.1).
+    ///
+    /// Unread input would turn the close into a reset, which may overtake the server's Close. So unless the client's Close was
+    /// its last frame, the server ends its side of TCP, and reads to the end.
     pub(super) async fn farewell(&mut self) -> Result<(), Cut> {
         self.count_unfinished();
         // The Close goes last. The connection's other frames go before the room's if one of them is partly written.
@@ -33,6 +36,9 @@ impl Connection {
         let mut ended = false;
         poll_fn(|context| self.poll_closed(context, &mut close, &mut ended)).await?;
         self.server.view.shutdown(&self.client);
+        if self.protocol.is_clean() {
+            return Ok(());
+        }
         poll_fn(|context| self.poll_shutdown(context)).await?;
         while !ended {
             ended = poll_fn(|context| self.poll_discard(context)).await?;
@@ -44,7 +50,7 @@ impl Connection {
     fn poll_broadcast(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let Seat::Room(member) = &self.seat else { return Poll::Ready(()) };
         if member.poll_broadcast(context).is_pending()
-            && !matches!(member.poll_send(context, &mut self.own), Poll::Ready(Err(_)))
+            && !matches!(member.poll_send(context, &mut self.own), Poll::Ready(Err(Cut::TooSlow(_) | Cut::Lost(_))))
         {
             return Poll::Pending;
         }
@@ -130,7 +136,7 @@ impl Connection {
     fn poll_shutdown(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.seat {
             Seat::Room(member) => member.poll_shutdown(context),
-            Seat::Alone(writer) => Pin::new(writer).poll_shutdown(context),
+            Seat::Alone(writer, _) => Pin::new(writer).poll_shutdown(context),
         }
     }
 }

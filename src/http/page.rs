@@ -124,7 +124,7 @@ mod tests {
     fn broadcast(client_id: i64, message: &str) -> String {
         let client = Client::new(1, 0);
         client.name_chat(client_id);
-        client.says().to_owned() + message
+        String::from_utf8_lossy(client.says()).into_owned() + message
     }
 
     #[test]

@@ -369,7 +369,7 @@ fn an_allowed_close_code_comes_back_at_once() {
 fn a_close_without_a_code_gets_an_empty_close_back_at_once() {
     let mut run = Run::of(&[&masked(0x88, b"")]);
     assert_eq!(run.written(), b"\x88\x00");
-    assert!(run.protocol.is_closed());
+    assert!(run.protocol.is_closed() && run.protocol.is_clean());
     assert_eq!(run.protocol.closing(), Some(&Closing::ByClient(None)));
 }
 
@@ -378,7 +378,7 @@ fn what_follows_a_close_is_discarded_in_the_same_read_and_later() {
     let late = [masked(0x81, b"late"), masked(0x89, b"late"), b"\xff\x00".to_vec()].concat();
     let mut run = Run::of(&[&[masked(0x88, b""), late.clone()].concat(), &late]);
     assert_eq!(run.written(), b"\x88\x00");
-    assert!(run.messages.is_empty());
+    assert!(run.messages.is_empty() && !run.protocol.is_clean());
     assert_eq!(run.protocol.closing(), Some(&Closing::ByClient(None)));
 }
 
@@ -403,7 +403,7 @@ fn after_the_servers_close_only_the_clients_close_counts() {
     run.receive(&masked(0x82, b"late"));
     assert!(!run.protocol.is_closed());
     run.receive(&masked(0x88, b"\x03\xe8"));
-    assert!(run.protocol.is_closed());
+    assert!(run.protocol.is_closed() && run.protocol.is_clean());
     assert_eq!(run.protocol.closing().cloned(), by_server(away()));
     assert_eq!(run.written(), b"");
     assert!(run.messages.is_empty());
@@ -429,6 +429,7 @@ fn the_server_sends_one_close_however_often_it_has_reason_to() {
     assert!(!run.protocol.is_closed());
     let policy = Failure::new(CloseCode::Policy, "again");
     run.protocol.fail(policy, &mut run.output);
+    assert!(!run.protocol.is_clean());
     assert_eq!(run.written(), close_frame(1001, "away"));
     assert_eq!(run.protocol.closing().cloned(), by_server(away()));
     assert!(run.protocol.is_closed());

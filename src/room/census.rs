@@ -1,6 +1,5 @@
 //! What the view and `GET /metrics` ask of the room. Each question takes the lock of a part at a time.
 
-use super::place::Place;
 use super::{List, Part, Room, lock};
 use crate::client::Client;
 use std::sync::Arc;
@@ -14,8 +13,8 @@ impl Room {
 
     /// Returns the connections of the first `most` members, ordered by number.
     pub fn clients(&self, most: usize) -> Vec<Arc<Client>> {
-        let client = |place: &Place| Arc::clone(&place.client);
-        let of_part = |part: &Part| lock(&part.list).members.values().take(most).map(client).collect();
+        let of_part =
+            |part: &Part| lock(&part.list).members.values().take(most).map(|place| Arc::clone(&place.client)).collect();
         let mut clients: Vec<_> = self.parts.iter().flat_map::<Vec<_>, _>(of_part).collect();
         clients.sort_by_key(|client| client.number);
         clients.truncate(most);

@@ -20,6 +20,8 @@ use tokio::net::tcp::OwnedWriteHalf;
 pub struct Member {
     room: Arc<Room>,
     pub(super) client: Arc<Client>,
+    /// The position in the stream at which it joined.
+    joined: u64,
     said: Said,
     /// The position in the outbox after its last words.
     last_words: u64,
@@ -48,9 +50,9 @@ impl From<io::Error> for Cut {
 
 impl Member {
     /// The membership of a connection that has a place.
-    pub(super) fn new(room: Arc<Room>, client: Arc<Client>) -> Self {
+    pub(super) fn new(room: Arc<Room>, client: Arc<Client>, joined: u64) -> Self {
         let said = room.pace.newcomer(Instant::now());
-        Self { room, client, said, last_words: 0, is_waiting: false, waited: Duration::ZERO }
+        Self { room, client, joined, said, last_words: 0, is_waiting: false, waited: Duration::ZERO }
     }
 
     pub(super) fn list(&self) -> MutexGuard<'_, List> {
@@ -147,7 +149,7 @@ impl Member {
         }
         match &place.writer {
             Writer::Turn if own.is_empty() => return Poll::Ready(Ok(())),
-            Writer::TooSlow { behind, .. } => return Poll::Ready(Err(Cut::TooSlow(*behind))),
+            Writer::TooSlow(too_slow) => return Poll::Ready(Err(Cut::TooSlow(too_slow.behind))),
             Writer::Dismissed(failure) => return Poll::Ready(Err(Cut::Dismissed(*failure.clone()))),
             Writer::Lost(kind) => return Poll::Ready(Err(Cut::Lost(*kind))),
             Writer::Opening | Writer::Turn | Writer::Task => place.writer = Writer::Task,
@@ -195,7 +197,7 @@ impl Member {
 
     /// Returns the number of the room's bytes that were written to the member.
     pub fn sent(&self) -> u64 {
-        self.list().place(self.client.number).map_or(0, |place| place.sent())
+        self.list().place(self.client.number).map_or(0, |place| place.next - self.joined)
     }
 }
 
@@ -205,7 +207,9 @@ impl Drop for Member {
         self.room.outbox.iter().for_each(|outbox| outbox.forget(self.client.number));
         let mut list = self.list();
         let List { members, leaving, .. } = &mut *list;
-        let _place = members.remove(&self.client.number).or_else(|| leaving.remove(&self.client.number));
+        let place = members.remove(&self.client.number).or_else(|| leaving.remove(&self.client.number));
         list.trim();
+        drop(list);
+        place.into_iter().for_each(|place| place.close());
     }
 }

@@ -20,8 +20,6 @@ use tokio::net::tcp::OwnedWriteHalf;
 #[derive(Debug)]
 pub(super) struct Place {
     pub(super) client: Arc<Client>,
-    /// The position in the stream at which it joined.
-    joined: u64,
     /// The next byte that this member gets. Beyond the end of the log for a member that joined since the last turn.
     pub(super) next: u64,
     /// Where the stream ends for it: nowhere, until it leaves.
@@ -46,16 +44,20 @@ pub(super) enum Writer {
     /// The member's own task: it is behind, or has frames of its own.
     Task,
     /// Nothing any more: the member is too far behind.
-    TooSlow {
-        /// By this many bytes.
-        behind: u64,
-        /// The rest of the frame that its place is in, which must be written before a Close.
-        rest: Box<[u8]>,
-    },
+    TooSlow(Box<TooSlow>),
     /// Nothing until it leaves: its connection is to be closed.
     Dismissed(Box<Failure>),
     /// Nothing any more: writing failed.
     Lost(io::ErrorKind),
+}
+
+/// What is left of a member that is too far behind.
+#[derive(Debug)]
+pub(super) struct TooSlow {
+    /// It is behind by this many bytes.
+    pub(super) behind: u64,
+    /// The rest of the frame that its place is in, which must be written before a Close.
+    rest: Vec<u8>,
 }
 
 impl Place {
@@ -63,7 +65,6 @@ impl Place {
     pub(super) fn new(client: Arc<Client>, end: u64) -> Self {
         Self {
             client,
-            joined: end,
             next: end,
             end: u64::MAX,
             writer: Writer::Opening,
@@ -87,8 +88,8 @@ impl Place {
     /// longer have it.
     pub(super) fn leave(&mut self, log: &Log) -> Output {
         match &mut self.writer {
-            Writer::TooSlow { rest, .. } => {
-                let rest = Output::rest(std::mem::take(rest).into());
+            Writer::TooSlow(too_slow) => {
+                let rest = Output::rest(std::mem::take(&mut too_slow.rest));
                 (self.end, self.writer) = (self.next, Writer::Task);
                 rest
             }
@@ -107,14 +108,14 @@ impl Place {
         self.socket.as_mut().map_or(Poll::Ready(Ok(())), |socket| Pin::new(socket).poll_shutdown(context))
     }
 
+    /// Leaves it to the end of the connection to close TCP. Dropped by itself, the socket would first end its side of TCP.
+    pub(super) fn close(self) {
+        self.socket.into_iter().for_each(OwnedWriteHalf::forget);
+    }
+
     /// Returns when the client last showed that it reads: when its socket last took bytes after being full.
     pub(super) fn progress(&self) -> Option<Instant> {
         self.progress
-    }
-
-    /// Returns the number of the room's bytes that were written to the member.
-    pub(super) fn sent(&self) -> u64 {
-        self.next - self.joined
     }
 
     /// The turn's one write to this member, if it is the turn that writes. Returns the part of the batch that the
@@ -159,15 +160,15 @@ impl Place {
     pub(super) fn judge(&mut self, log: &Log, max_backlog: u64, view: &View) {
         let behind = self.behind(log);
         if behind > max_backlog && self.needs(log.end) < log.end {
-            let rest = log.rest_of_frame(self.next).into();
-            self.hand_over(Writer::TooSlow { behind, rest });
+            let rest = log.rest_of_frame(self.next);
+            self.hand_over(Writer::TooSlow(Box::new(TooSlow { behind, rest })));
             view.counters().too_slow.add(1);
         }
     }
 
     /// Whether the room has ended the connection, or lost it.
     pub(super) fn is_ending(&self) -> bool {
-        matches!(self.writer, Writer::TooSlow { .. } | Writer::Dismissed(_) | Writer::Lost(_))
+        matches!(self.writer, Writer::TooSlow(_) | Writer::Dismissed(_) | Writer::Lost(_))
     }
 
     /// Has the connection closed.

@@ -1,11 +1,11 @@
-//! A listener whose connections have a bounded send buffer.
+//! A listener, and what its connections inherit from it.
 
 use crate::limits::{ACCEPT_QUEUE, SEND_BUFFER};
 use std::io;
 use std::net::{SocketAddr, TcpStream};
 use tokio::net::{TcpListener, TcpSocket};
 
-/// Binds an address, and listens. The accepted sockets inherit the size of the send buffer.
+/// Binds an address, and listens.
 ///
 /// # Errors
 /// The address is in use, or not one of this machine's.
@@ -14,13 +14,13 @@ pub fn listen_on(address: SocketAddr) -> io::Result<TcpListener> {
     // Elsewhere than on Unix, this would let another program take the port.
     #[cfg(unix)]
     socket.set_reuseaddr(true)?;
-    socket.set_send_buffer_size(SEND_BUFFER)?;
+    set_options(&socket)?;
     socket.bind(address)?;
     socket.listen(ACCEPT_QUEUE)
 }
 
-/// Listens on a socket that has an address already. If it listens already, the connections in its queue are kept. The accepted
-/// sockets inherit the size of the send buffer, except for those that are in the queue at the first start.
+/// Listens on a socket that has an address already. If it listens already, the connections in its queue are kept. At the first
+/// start, these have not inherited its options.
 ///
 /// # Errors
 /// It is no TCP socket, or it is the socket of a connection.
@@ -29,6 +29,36 @@ pub fn listen_with(socket: TcpStream) -> io::Result<TcpListener> {
     socket.local_addr()?;
     socket.set_nonblocking(true)?;
     let socket = TcpSocket::from_std_stream(socket);
-    socket.set_send_buffer_size(SEND_BUFFER)?;
+    set_options(&socket)?;
     socket.listen(ACCEPT_QUEUE)
+}
+
+/// Sets what accepted sockets inherit.
+fn set_options(socket: &TcpSocket) -> io::Result<()> {
+    socket.set_send_buffer_size(SEND_BUFFER)?;
+    // No Nagle's algorithm: a turn already combines small writes, so TCP need not delay them to do the same.
+    socket.set_nodelay(true)
+}
+
+#[cfg(all(test, unix))]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use tokio::runtime::Builder;
+
+    #[test]
+    fn accepted_sockets_inherit_the_options() {
+        Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+            let own = listen_on(([127, 0, 0, 1], 0).into()).unwrap();
+            let given = TcpSocket::new_v4().unwrap();
+            given.bind(([127, 0, 0, 1], 0).into()).unwrap();
+            let given = given.listen(1).unwrap().into_std().unwrap();
+            let given = listen_with(std::os::fd::OwnedFd::from(given).into()).unwrap();
+            for listener in [own, given] {
+                let _client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+                let (accepted, _) = listener.accept().await.unwrap();
+                assert!(accepted.nodelay().unwrap());
+            }
+        });
+    }
 }

@@ -6,7 +6,7 @@ use super::unfinished::UnfinishedMessages;
 use crate::cluster::Address;
 
 use crate::http::admission::Admission;
-use crate::limits::{FULL_ANSWERS, Limits, MOST_CONNECTIONS, MOST_MEMBER_LISTS};
+use crate::limits::{FULL_ANSWERS, Limits, MOST_CONNECTIONS, MOST_MEMBER_LISTS, SPREAD_AFTER};
 use crate::room::Room;
 use crate::room::outbox::Outbox;
 use crate::view::counters::Count;
@@ -21,6 +21,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 pub struct Options {
     /// Threads that serve connections.
     pub threads: usize,
+    /// Connections that the first of them serves by itself.
+    pub spread_after: usize,
     /// The limits of the command line.
     pub limits: Limits,
     /// Which hosts and origins are admitted.
@@ -43,6 +45,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             threads: 1,
+            spread_after: SPREAD_AFTER,
             limits: Limits::default(),
             admission: Admission::default(),
             lifecycle: false,
@@ -84,6 +87,8 @@ pub struct Shared {
     pub stop: StopSignal,
     /// Connections accepted so far; each has its own number.
     connections: AtomicU64,
+    threads: usize,
+    spread_after: usize,
     max_connections: u32,
     /// A permit for each connection that may still come. All are back when the last connection has ended.
     places: Arc<Semaphore>,
@@ -110,6 +115,8 @@ impl Shared {
             member_lists: Arc::new(Semaphore::new(MOST_MEMBER_LISTS)),
             stop: StopSignal::default(),
             connections: AtomicU64::new(0),
+            threads: options.threads,
+            spread_after: options.spread_after,
             max_connections: u32::try_from(max_connections).expect("clamped"),
             places: Arc::new(Semaphore::new(max_connections)),
             full_answers: Arc::new(Semaphore::new(FULL_ANSWERS)),
@@ -124,6 +131,12 @@ impl Shared {
     /// The number of connections so far.
     pub fn accepted(&self) -> u64 {
         self.connections.load(Ordering::Relaxed)
+    }
+
+    /// The thread that is to serve this connection, and with it the part of the room.
+    pub fn part(&self, number: u64) -> usize {
+        let spread = self.open_connections() > self.spread_after;
+        if spread { usize::try_from(number).unwrap_or(0) % self.threads } else { 0 }
     }
 
     /// A permit for one more connection, and whether it is only to be told that the server is full. None if even that
@@ -174,5 +187,17 @@ mod tests {
         drop(second);
         drop(first);
         assert_eq!(shared.open_connections(), 0);
+    }
+
+    #[test]
+    fn first_connections_are_on_the_first_thread() {
+        let view = View::new(|_, _, _| (), Admission::default());
+        let shared = Shared::new(&Options { threads: 2, spread_after: 3, ..Options::default() }, view);
+        let mut permits = Vec::new();
+        let parts = (1..=7).map(|number| {
+            permits.push(shared.permit());
+            shared.part(number)
+        });
+        assert_eq!(parts.collect::<Vec<_>>(), [0, 0, 0, 0, 1, 0, 1]);
     }
 }

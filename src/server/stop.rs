@@ -1,15 +1,16 @@
 //! The signal that the server is stopping.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::Notify;
-use tokio::sync::futures::Notified;
+use tokio::sync::futures::OwnedNotified;
 
-/// Tells every connection that the server is stopping.
+/// Tells every connection that is not in the room that the server is stopping.
 #[derive(Debug, Default)]
 pub struct StopSignal {
     begun: AtomicBool,
     told: AtomicBool,
-    notify: Notify,
+    notify: Arc<Notify>,
 }
 
 impl StopSignal {
@@ -36,7 +37,7 @@ impl StopSignal {
     }
 
     /// Completes the next time it is told. It may have been told before: ask [`is_told`](Self::is_told), too.
-    pub fn told(&self) -> Notified<'_> {
-        self.notify.notified()
+    pub fn told(&self) -> OwnedNotified {
+        Arc::clone(&self.notify).notified_owned()
     }
 }

@@ -45,5 +45,5 @@ impl HttpService {
 /// Whether a request is for a WebSocket: by its path, or because it asks for one.
 fn is_handshake(head: &Head) -> bool {
     let path = head.uri.path();
-    asks_for_websocket(head) || path.starts_with(CHAT) || matches!(route(path), Ok(Route::Echo))
+    path.starts_with(CHAT) || asks_for_websocket(head) || matches!(route(path), Ok(Route::Echo))
 }

@@ -6,7 +6,7 @@ use std::time::Instant;
 use test_client::DEADLINE;
 use test_client::blocking::Client;
 use test_client::server::limits::{LISTED_MEMBERS, MOST_MEMBER_LISTS};
-use test_client::server::{Options, Server, lifecycle};
+use test_client::server::{Options, Server, lifecycle, threads};
 
 /// Asks for the list. An HTTP/1.0 stream has no chunks.
 fn request(address: SocketAddr) -> Client {
@@ -42,7 +42,7 @@ fn list_with_each_change() {
 
 #[test]
 fn large_room_is_counted_and_its_first_members_are_listed() {
-    let server = Server::start(Options { threads: 2, ..lifecycle() });
+    let server = Server::start(Options { lifecycle: true, ..threads(2) });
     let members = LISTED_MEMBERS + 5;
     let _clients: Vec<_> = (0..members).map(|_| server.join(1)).collect();
     let list = read_event(&mut watch(server.address));

@@ -12,7 +12,7 @@ use test_client::metrics::{Labels, Metrics};
 use test_client::program::Program;
 use test_client::server::exposition::{Exposition, Type, seconds};
 use test_client::server::limits::{FRAME_STEPS_PER_SECOND, Limits};
-use test_client::server::{Options, Server, metrics};
+use test_client::server::{Options, Server, metrics, threads};
 
 /// Asks until a sample has this value. Most counts are there before a client can see what they count, but not those of ends.
 #[track_caller]
@@ -175,7 +175,7 @@ fn echoes_are_messages_and_no_deliveries() {
 #[test]
 fn members_of_two_threads() {
     const MESSAGES: usize = 200;
-    let server = Server::start(Options { threads: 2, ..metrics() });
+    let server = Server::start(Options { metrics: true, ..threads(2) });
     let mut members: Vec<_> = (0..7).map(|id| join_and_ping(&server, id)).collect();
     let flood: Vec<u8> = (0..MESSAGES).flat_map(|number| text(&number.to_string())).collect();
     members.iter_mut().for_each(|member| member.send(&flood));

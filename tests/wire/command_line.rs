@@ -277,8 +277,7 @@ mod open_files {
 
 #[test]
 fn limits_from_the_command_line() {
-    let program = SWITCHBOARD.start(&["--max-message-size", "3", "--threads", "2"]);
-    // Consecutive connections are on different threads.
+    let program = SWITCHBOARD.start(&["--max-message-size", "3"]);
     let mut clients = [1, 2].map(|id| Client::open(program.address, &format!("/ws/{id}")));
     for (client, id) in clients.iter_mut().zip([1, 2]) {
         client.send_text("abc");

@@ -27,7 +27,7 @@ fn status(program: &Program, path: &str) -> String {
 
 #[test]
 fn clients_are_closed_one_after_the_other() {
-    let mut program = SWITCHBOARD.start(&["--drain", "1", "--threads", "2"]);
+    let mut program = SWITCHBOARD.start(&["--drain", "1"]);
     let clients = join(&program);
     let start = Instant::now();
     program.terminate();

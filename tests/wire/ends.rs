@@ -2,12 +2,12 @@
 
 use crate::SWITCHBOARD;
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use test_client::blocking::Client;
 use test_client::frame::{CLOSE, FIN, PING, PONG, close_payload, from_client, from_server, says, text};
 use test_client::request::{opening, switching_protocols};
-use test_client::server::limits::CLOSE_DEADLINE;
 use test_client::server::limits::stop::STOP_DEADLINE;
+use test_client::server::limits::{CLOSE_DEADLINE, Limits};
 use test_client::server::{Options, Server, beside_neighbours};
 
 /// Sends a Close with this payload. The server answers with that one, and ends the stream.
@@ -65,6 +65,24 @@ fn data_after_a_close_is_discarded() {
         witness.send_text("next");
         witness.expect(&says(8, "next"));
     });
+}
+
+#[test]
+fn clean_close_frees_the_place_of_a_client_that_keeps_tcp_open() {
+    let limits = Limits { max_connections: 1, ..Limits::default() };
+    let server = Server::start(Options { limits, ..Options::default() });
+    let mut client = server.join(7);
+    client.send_frame(FIN | CLOSE, &close_payload(1000, ""));
+    client.expect_close(1000, "");
+    let closed = Instant::now();
+    loop {
+        let mut next = Client::tcp(server.address);
+        next.send(opening(server.address, "/ws/8"));
+        if next.read_head() == switching_protocols() {
+            break;
+        }
+        assert!(closed.elapsed() < CLOSE_DEADLINE, "the server waits for the client");
+    }
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use test_client::blocking::Client;
 use test_client::program::Program;
 use test_client::request::Request;
+use test_client::server::limits::stop::STOP_DEADLINE;
 use test_client::server::limits::{LOG_LINES_PER_SECOND, TICK};
 
 /// Sends a request, and reads the response to its end.
@@ -83,6 +84,7 @@ mod unread {
     use std::os::fd::OwnedFd;
     use std::os::unix::net::UnixStream;
     use std::process::Stdio;
+    use std::thread;
     use test_client::DEADLINE;
     use test_client::frame::{CLOSE, FIN, PONG, close_payload, from_server, ping, says};
     use test_client::metrics::Metrics;
@@ -231,6 +233,25 @@ mod unread {
             assert!(log.iter().any(|line| line.contains(&format!("Client #{id} disconnected"))), "{log:#?}");
         }
         drop(stays);
+    }
+
+    /// The time for the last lines begins after the drain.
+    #[test]
+    fn last_lines_are_written_after_a_drain_that_is_longer_than_a_stop() {
+        let drain = STOP_DEADLINE + Duration::from_secs(1);
+        let (mut program, mut unread) = with_full_stderr(&["--drain", &drain.as_secs().to_string()]);
+        let clients = [1, 2, 3, 4, 5].map(|id| Client::open(program.address, &format!("/ws/{id}")));
+        let start = Instant::now();
+        program.terminate();
+        // The last is closed after four fifths of the drain.
+        clients.into_iter().for_each(|mut client| client.expect_close(1012, "the server is restarting"));
+        // Without the drain's time, it would be too late now, and the program would end meanwhile.
+        assert!(start.elapsed() > STOP_DEADLINE);
+        thread::sleep(STOP_DEADLINE / 6);
+        unread.set_read_timeout(Some(DEADLINE)).unwrap();
+        let log = BufReader::new(&mut unread).lines().map(Result::unwrap);
+        assert_eq!(log.filter(|line| line.contains(" disconnected: ")).count(), 5);
+        assert_eq!(program.wait(IN_TIME).0.code(), Some(0));
     }
 
     #[test]

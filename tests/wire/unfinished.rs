@@ -22,7 +22,7 @@ const LARGEST: usize = 8 << 20;
 const PING_LENGTH: usize = 6;
 
 fn options(threads: usize) -> Options {
-    Options { threads, ..max_message_size(LARGEST) }
+    Options { threads, spread_after: 0, ..max_message_size(LARGEST) }
 }
 
 /// The payload of a fragment that has this length on the wire, with a header for a long payload.

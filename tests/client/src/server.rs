@@ -30,9 +30,9 @@ const PACE: Duration = Duration::from_millis(1);
 /// Number of clients in a crowd that doesn't read.
 const CROWD: usize = 20;
 
-/// Options with this number of threads.
+/// Options with this number of threads, which serve connections from the first one on.
 pub fn threads(threads: usize) -> Options {
-    Options { threads, ..Options::default() }
+    Options { threads, spread_after: 0, ..Options::default() }
 }
 
 /// Options with this limit on messages, in bytes.
