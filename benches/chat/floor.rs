@@ -5,39 +5,61 @@
 //! - One thread, one event loop. A *turn* reads each ready socket once, reframes the messages, and then writes once to
 //!   each socket.
 //! - It does not validate frames: a client that violates the protocol may get garbage.
+//! - It serves the page too: the bytes that switchboard serves, except for the date.
 //! - It still loses nothing: a client whose socket is full keeps its place in the log. A client more than
 //!   [`MAX_BACKLOG`] behind is dropped, so the scenario with stuck clients has a floor too.
 
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::LazyLock;
 
+use anyhow::Result;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use mio::event::Event;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Registry, Token};
 use sha1::{Digest, Sha1};
+use slab::Slab;
+use socket2::{Domain, Socket, Type};
+use test_client::server::{PAGE, PAGE_POLICY};
 
 const LISTENER: Token = Token(usize::MAX);
 const GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+
+/// Connections that wait to be accepted; the same as in most servers.
+const LISTEN_QUEUE: i32 = 1024;
 
 /// One read empties a socket, or nearly.
 const READ_BYTES: usize = 256 * 1024;
 const MAX_BACKLOG: usize = 16 * 1024 * 1024;
 
+/// The response to `GET /`.
+static PAGE_RESPONSE: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "HTTP/1.1 200 OK\r\ncontent-type: text/html; charset=utf-8\r\ncache-control: no-cache\r\n\
+         x-content-type-options: nosniff\r\ncontent-security-policy: {PAGE_POLICY}\r\n\
+         content-length: {}\r\ndate: Thu, 01 Jan 1970 00:00:00 GMT\r\n\r\n{PAGE}",
+        PAGE.len()
+    )
+});
+
 const TEXT: u8 = 0x81;
 const CLOSE: u8 = 0x88;
 
 /// Serves until it is killed.
-pub fn serve(listener: std::net::TcpListener) -> io::Result<()> {
-    listener.set_nonblocking(true)?;
-    let mut listener = TcpListener::from_std(listener);
+pub fn serve(port: u16) -> Result<()> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, port)).into())?;
+    socket.listen(LISTEN_QUEUE)?;
+    socket.set_nonblocking(true)?;
+    let mut listener = TcpListener::from_std(socket.into());
     let mut poll = Poll::new()?;
     poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
     let mut events = Events::with_capacity(4096);
     let mut floor = Floor {
         registry: poll.registry().try_clone()?,
-        peers: Vec::new(),
-        free: Vec::new(),
+        peers: Slab::new(),
         log: Log::default(),
         chunk: vec![0; READ_BYTES].into_boxed_slice(),
     };
@@ -46,7 +68,7 @@ pub fn serve(listener: std::net::TcpListener) -> io::Result<()> {
             if error.kind() == ErrorKind::Interrupted {
                 continue;
             }
-            return Err(error);
+            return Err(error.into());
         }
         floor.turn(&listener, &events)?;
     }
@@ -54,9 +76,7 @@ pub fn serve(listener: std::net::TcpListener) -> io::Result<()> {
 
 struct Floor {
     registry: Registry,
-    peers: Vec<Option<Peer>>,
-    /// The empty slots in `peers`.
-    free: Vec<usize>,
+    peers: Slab<Peer>,
     log: Log,
     chunk: Box<[u8]>,
 }
@@ -121,7 +141,7 @@ impl Log {
 }
 
 impl Floor {
-    fn turn(&mut self, listener: &TcpListener, events: &Events) -> io::Result<()> {
+    fn turn(&mut self, listener: &TcpListener, events: &Events) -> Result<()> {
         for event in events {
             match event.token() {
                 LISTENER => self.accept(listener)?,
@@ -132,39 +152,30 @@ impl Floor {
         Ok(())
     }
 
-    fn accept(&mut self, listener: &TcpListener) -> io::Result<()> {
+    fn accept(&mut self, listener: &TcpListener) -> Result<()> {
         loop {
             let mut stream = match listener.accept() {
                 Ok((stream, _)) => stream,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
-                Err(error) => return Err(error),
+                Err(error) => return Err(error.into()),
             };
             stream.set_nodelay(true)?;
-            let slot = self.free.pop().unwrap_or(self.peers.len());
-            self.registry.register(&mut stream, Token(slot), Interest::READABLE)?;
-            let peer = Some(Peer { stream, prefix: None, unfinished: Vec::new(), place: 0, full: false });
-            match self.peers.get_mut(slot) {
-                Some(empty) => *empty = peer,
-                None => self.peers.push(peer),
-            }
+            let entry = self.peers.vacant_entry();
+            self.registry.register(&mut stream, Token(entry.key()), Interest::READABLE)?;
+            entry.insert(Peer { stream, prefix: None, unfinished: Vec::new(), place: 0, full: false });
         }
     }
 
     fn ready(&mut self, slot: usize, event: &Event) {
-        let Some(peer) = &mut self.peers[slot] else {
+        let Some(peer) = self.peers.get_mut(slot) else {
             return; // It was removed earlier in this turn.
         };
         if event.is_writable() {
             peer.full = false;
         }
         if event.is_readable() && !peer.read(&mut self.log, &mut self.chunk, event.is_read_closed()) {
-            self.remove(slot);
+            self.peers.remove(slot);
         }
-    }
-
-    fn remove(&mut self, slot: usize) {
-        self.peers[slot] = None;
-        self.free.push(slot);
     }
 
     /// Ends a turn: one write to each writable socket with pending messages.
@@ -174,20 +185,16 @@ impl Floor {
             return;
         }
         let mut slowest = end;
-        for slot in 0..self.peers.len() {
-            let Some(peer) = &mut self.peers[slot] else {
-                continue;
-            };
+        self.peers.retain(|slot, peer| {
             if peer.prefix.is_none() {
-                continue;
+                return true;
             }
-            let alive = peer.write_pending(slot, &self.log, &self.registry);
-            if alive && end - peer.place <= MAX_BACKLOG {
+            let keeps = peer.write_pending(slot, &self.log, &self.registry) && end - peer.place <= MAX_BACKLOG;
+            if keeps {
                 slowest = slowest.min(peer.place);
-            } else {
-                self.remove(slot);
             }
-        }
+            keeps
+        });
         self.log.trim(slowest);
     }
 }
@@ -214,25 +221,16 @@ impl Peer {
     }
 
     fn take(&mut self, log: &mut Log, bytes: &[u8]) -> bool {
-        if self.unfinished.is_empty() {
-            return match self.consume(log, bytes) {
-                Some(used) => {
-                    self.unfinished.extend_from_slice(&bytes[used..]);
-                    true
-                }
-                None => false,
-            };
-        }
         let mut all = std::mem::take(&mut self.unfinished);
-        all.extend_from_slice(bytes);
-        let Some(used) = self.consume(log, &all) else {
-            return false;
+        let input = if all.is_empty() {
+            bytes
+        } else {
+            all.extend_from_slice(bytes);
+            &all
         };
-        all.drain(..used);
-        if !all.is_empty() {
-            self.unfinished = all;
-        }
-        true
+        let used = self.consume(log, input);
+        self.unfinished = used.map_or_else(Vec::new, |used| input[used..].to_vec());
+        used.is_some()
     }
 
     /// Handles the request or frames at the start of `bytes`. Returns the number of bytes used, or `None` if the
@@ -244,7 +242,7 @@ impl Peer {
                 return Some(0);
             };
             used = head + 4;
-            self.open(log, std::str::from_utf8(&bytes[..head]).ok()?)?;
+            self.answer(log, std::str::from_utf8(&bytes[..head]).ok()?)?;
         }
         let prefix = self.prefix.as_deref().unwrap_or_default();
         while let Some(frame) = Frame::first_of(&bytes[used..]) {
@@ -261,8 +259,12 @@ impl Peer {
         Some(used)
     }
 
-    /// The opening handshake (RFC 6455 section 4.2.2). Takes the place in the log before it writes the 101.
-    fn open(&mut self, log: &Log, request: &str) -> Option<()> {
+    /// Answers with the page, or with the opening handshake (RFC 6455 4.2.2). Takes the place in the log before it writes the 101.
+    fn answer(&mut self, log: &Log, request: &str) -> Option<()> {
+        if request.starts_with("GET / ") {
+            // An empty socket has room for all of it.
+            return self.stream.write_all(PAGE_RESPONSE.as_bytes()).ok();
+        }
         let id = request.strip_prefix("GET /ws/")?.split(' ').next()?;
         let key = request.lines().find_map(|line| {
             let (name, value) = line.split_once(':')?;

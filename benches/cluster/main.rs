@@ -34,9 +34,10 @@ mod options;
 mod report;
 mod restart;
 mod room;
-/// What the chat benchmark knows about Linux.
+#[path = "../shared/spread.rs"]
+mod spread;
+#[path = "../shared/system.rs"]
 #[allow(dead_code)]
-#[path = "../chat/system/linux.rs"]
 mod system;
 mod tally;
 mod wire;
@@ -76,7 +77,7 @@ fn run(options: &Options) -> ExitCode {
     tally::self_check();
     println!("{}; {} cores, shared by Redis, nodes and clients.", system::machine(), system::cores().len());
     let Options { rounds, time, .. } = options;
-    let load = system::load_average().unwrap_or(f64::NAN);
+    let load = system::load_average();
     println!("Load average at the start: {load}. Rounds: {rounds}, of {time:?} each. A cell is the median (min–max).");
     let mut has_failed = false;
     for measure in &options.measures {

@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use crate::fleet::{Arrival, Fleet};
 use crate::options::Options;
-use crate::report::{BYTES, COUNT, EXACT, SECONDS, SHARE, Scale};
 use crate::restart;
 use crate::room::Room;
+use crate::spread::{BYTES, COUNT, EXACT, SECONDS, SHARE, Scale};
 
 /// Messages per second in total when latency is measured.
 const BASE_RATE: usize = 1_000;

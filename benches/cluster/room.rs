@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -174,13 +174,13 @@ impl Room {
 
     /// The CPU time so far of all nodes, of Redis, and of the clients, in seconds.
     pub fn cpu(&self) -> [f64; 3] {
-        let cpu = |id| system::cpu_time(id).unwrap_or_default().as_secs_f64();
-        [self.nodes.iter().map(|node| cpu(node.child.id())).sum(), cpu(self.redis.child.id()), cpu(std::process::id())]
+        let cpu = |process: &Process| system::cpu_time(process.child.id());
+        [self.nodes.iter().map(cpu).sum(), cpu(&self.redis), system::cpu_time(std::process::id())]
     }
 
     /// The resident memory of the largest node and of Redis, and the part of the latter that the stream takes, in bytes.
     pub fn memory(&self) -> [f64; 3] {
-        let resident = |process: &Process| system::memory(process.child.id()).map_or(f64::NAN, |bytes| bytes as f64);
+        let resident = |process: &Process| system::memory(process.child.id());
         let ask = |key| self.ask_redis(&format!("MEMORY USAGE {key} SAMPLES 0")).ok();
         let stream = self.kind.stream_key().and_then(ask).and_then(|answer| answer.strip_prefix(':')?.parse().ok());
         let largest = self.nodes.iter().map(resident).fold(f64::NAN, f64::max);
@@ -216,9 +216,8 @@ fn start_redis(port: u16, fsync: &str, folder: &Path) -> io::Result<Process> {
 /// Starts a process that is to listen on a port. Its output goes to a file in the folder.
 fn start(command: &[String], redis: &str, folder: &Path, port: u16) -> io::Result<Process> {
     let log = File::create(log_of(folder, port))?;
-    // However this process ends, the kernel then kills the child.
-    let mut child = Command::new("setpriv");
-    child.args(["--pdeathsig", "KILL", "--"]).args(command);
+    let mut child = system::command(&command[0]);
+    child.args(&command[1..]);
     child.env("PORT", port.to_string()).env("REDIS", redis).env("RUST_LOG", "off").env("NODE_ENV", "production");
     child.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
     Ok(Process { child: child.spawn()?, port })

@@ -5,9 +5,13 @@ instead of FastAPI.)
 """
 
 import os
+import pathlib
 
 import uvicorn
-from fastapi import FastAPI, WebSocket, WebSocketDisconnect
+from fastapi import FastAPI, Response, WebSocket, WebSocketDisconnect
+
+PAGE = (pathlib.Path(__file__).resolve().parents[2] / "index.html").read_bytes()
+HEADERS = {"cache-control": "no-cache", "x-content-type-options": "nosniff"}
 
 
 class ConnectionManager:
@@ -28,6 +32,11 @@ class ConnectionManager:
 
 app = FastAPI()
 manager = ConnectionManager()
+
+
+@app.get("/")
+async def page():
+    return Response(PAGE, media_type="text/html", headers=HEADERS)
 
 
 @app.websocket("/ws/{client_id}")

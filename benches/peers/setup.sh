@@ -16,7 +16,7 @@ python3 -m venv "$folder/venv"
 
 echo "ws and Bun" >&2
 # A script's imports are resolved from its own folder, so copy it next to node_modules.
-cp "$here/ws.mjs" "$here/bun.js" "$folder"
+cp "$here/ws.mjs" "$here/bun.js" "$here/../../index.html" "$folder"
 npm install --prefix "$folder" --no-save --no-audit --no-fund --loglevel=error ws@8.23.0 bun@1.4.5 >&2
 
 echo "Socket.IO" >&2
@@ -26,13 +26,16 @@ cp "$here/socketio.mjs" "$folder/socketio"
 npm install --prefix "$folder/socketio" --no-save --no-audit --no-fund --loglevel=error \
   socket.io@4.8.4 @socket.io/redis-streams-adapter@0.3.1 redis@6.3.1 bufferutil@4.1.0 >&2
 
-echo "axum" >&2
-cargo build --release --quiet --manifest-path "$here/axum/Cargo.toml" --target-dir "$folder/axum"
+for server in axum fastwebsockets; do
+  echo "$server" >&2
+  cargo build --release --quiet --locked --manifest-path "$here/$server/Cargo.toml" --target-dir "$folder/$server"
+done
 
 cat <<END
 cargo bench -- \\
   --against 'bun=$folder/node_modules/.bin/bun $folder/bun.js' \\
   --against 'axum=$folder/axum/release/axum-chat' \\
+  --against 'fastwebsockets=$folder/fastwebsockets/release/fastwebsockets-chat' \\
   --against 'ws=node $folder/ws.mjs' \\
   --against 'fastapi=$folder/venv/bin/python $here/fastapi_chat.py'
 

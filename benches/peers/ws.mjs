@@ -1,11 +1,25 @@
 // The broadcast example of `ws`, for Node. Listens on 127.0.0.1, port PORT from the environment.
+import { readFileSync } from "node:fs";
+import { createServer } from "node:http";
 import WebSocket, { WebSocketServer } from "ws";
 
-const server = new WebSocketServer({
-  host: "127.0.0.1",
-  port: Number(process.env.PORT),
-  perMessageDeflate: false,
+// setup.sh has copied the page next to this script.
+const page = readFileSync(new URL("index.html", import.meta.url));
+const headers = {
+  "content-type": "text/html; charset=utf-8",
+  "content-length": page.length,
+  "cache-control": "no-cache",
+  "x-content-type-options": "nosniff",
+};
+
+const http = createServer((request, response) => {
+  if (request.url === "/") {
+    response.writeHead(200, headers).end(page);
+  } else {
+    response.writeHead(426).end();
+  }
 });
+const server = new WebSocketServer({ server: http, perMessageDeflate: false });
 
 server.on("connection", (socket, request) => {
   const id = request.url.slice("/ws/".length);
@@ -20,3 +34,5 @@ server.on("connection", (socket, request) => {
     }
   });
 });
+
+http.listen(Number(process.env.PORT), "127.0.0.1");

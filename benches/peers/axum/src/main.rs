@@ -6,7 +6,8 @@ use std::net::Ipv4Addr;
 use axum::Router;
 use axum::extract::ws::{Message, Utf8Bytes, WebSocket};
 use axum::extract::{Path, State, WebSocketUpgrade};
-use axum::response::Response;
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use futures_util::SinkExt;
 use futures_util::stream::{SplitSink, StreamExt};
@@ -16,13 +17,13 @@ use tokio::sync::broadcast::{self, error::TryRecvError};
 /// Larger than the largest burst: a client that falls further behind misses messages.
 const QUEUE: usize = 1 << 16;
 
+const PAGE: &str = include_str!("../../../../index.html");
+
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let port = std::env::var("PORT")?.parse()?;
     let (room, _) = broadcast::channel::<Utf8Bytes>(QUEUE);
-    let app = Router::new()
-        .route("/ws/{id}", get(upgrade))
-        .with_state(room);
+    let app = Router::new().route("/", get(page)).route("/ws/{id}", get(upgrade)).with_state(room);
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
     let listener = axum::serve::ListenerExt::tap_io(listener, |stream| {
         // Failure only makes it slower.
@@ -30,6 +31,12 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     });
     axum::serve(listener, app).await?;
     Ok(())
+}
+
+async fn page() -> impl IntoResponse {
+    let headers =
+        [(CONTENT_TYPE, "text/html; charset=utf-8"), (CACHE_CONTROL, "no-cache"), (X_CONTENT_TYPE_OPTIONS, "nosniff")];
+    (headers, PAGE)
 }
 
 async fn upgrade(
@@ -58,10 +65,7 @@ async fn chat(socket: WebSocket, id: i64, room: broadcast::Sender<Utf8Bytes>) {
     }
 }
 
-async fn deliver(
-    mut sink: SplitSink<WebSocket, Message>,
-    mut messages: broadcast::Receiver<Utf8Bytes>,
-) {
+async fn deliver(mut sink: SplitSink<WebSocket, Message>, mut messages: broadcast::Receiver<Utf8Bytes>) {
     while let Ok(message) = messages.recv().await {
         if sink.feed(Message::Text(message)).await.is_err() {
             return;
