@@ -298,8 +298,9 @@ pub const BROADCAST_OVERHEAD: usize = 10 + "Client #-9223372036854775808 says: "
 /// Limit on the growth of input that is broadcast. An empty message grows most: from 6 bytes to 37.
 pub const MOST_GROWTH: usize = 7;
 
-/// Connections that wait to be accepted.
-pub const ACCEPT_QUEUE: u32 = 1024;
+/// Connections that wait to be accepted. If the queue is full, the kernel drops a client's SYN, and the client repeats it only a
+/// second later. Linux allows 4,096 by default (`net.core.somaxconn`).
+pub const ACCEPT_QUEUE: u32 = 4096;
 
 /// The pause after a failed accept, for example when file descriptors run out.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

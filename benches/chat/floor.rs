@@ -27,8 +27,8 @@ use test_client::server::{PAGE, PAGE_POLICY};
 const LISTENER: Token = Token(usize::MAX);
 const GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
-/// Connections that wait to be accepted; the same as in most servers.
-const LISTEN_QUEUE: i32 = 1024;
+/// Connections that wait to be accepted: as many as Linux allows by default.
+const LISTEN_QUEUE: i32 = 4096;
 
 /// One read empties a socket, or nearly.
 const READ_BYTES: usize = 256 * 1024;
