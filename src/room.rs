@@ -19,6 +19,7 @@
 //! written between two frames of the room, never inside one.
 
 mod census;
+mod list;
 mod log;
 pub mod member;
 pub mod outbox;
@@ -57,8 +58,8 @@ pub struct Room {
 struct Pending {
     /// The place just after the last pending byte.
     end: u64,
-    /// The bytes before `end`, one copy per part.
-    bytes: Box<[Vec<u8>]>,
+    /// The bytes before `end`, one copy per part. None while nobody in that part needs any, so its thread need not wake up.
+    bytes: Box<[Option<Vec<u8>>]>,
 }
 
 /// The members whose connections one thread serves.
@@ -90,7 +91,7 @@ impl Room {
     /// An empty room, with one part per thread. One on several servers has an outbox.
     pub fn new(parts: usize, limits: &Limits, outbox: Option<Outbox>, view: View) -> Arc<Self> {
         Arc::new(Self {
-            pending: Mutex::new(Pending { end: 0, bytes: vec![Vec::new(); parts].into() }),
+            pending: Mutex::new(Pending { end: 0, bytes: vec![None; parts].into() }),
             parts: (0..parts).map(|_| Part::default()).collect(),
             max_backlog: limits.max_backlog as u64,
             pace: Pace::new(limits, Instant::now()),
@@ -107,7 +108,11 @@ impl Room {
         if !self.is_open() {
             return None;
         }
-        let end = lock(&self.pending).end;
+        let mut pending = lock(&self.pending);
+        let end = pending.end;
+        let not_in_log = pending.bytes[client.part].get_or_insert_default().len();
+        drop(pending);
+        list.log.end = end - not_in_log as u64;
         list.members.insert(client.number, Box::new(Place::new(Arc::clone(client), end)));
         Some(Member::new(Arc::clone(self), Arc::clone(client), end))
     }
@@ -129,6 +134,7 @@ impl Room {
         pending.end += frames.len() as u64;
         let mut full = false;
         for (bytes, part) in pending.bytes.iter_mut().zip(&self.parts) {
+            let Some(bytes) = bytes else { continue };
             if bytes.is_empty() {
                 part.said.notify_one();
             }
@@ -155,8 +161,9 @@ impl Room {
     /// One turn of a part: writes what is pending to each of its members, once.
     fn turn(&self, part: usize) {
         let mut list = lock(&self.parts[part].list);
-        let mut batch = std::mem::take(&mut list.spare);
-        std::mem::swap(&mut batch, &mut lock(&self.pending).bytes[part]);
+        let next = (!list.is_empty()).then(|| std::mem::take(&mut list.spare));
+        let batch = std::mem::replace(&mut lock(&self.pending).bytes[part], next);
+        let Some(mut batch) = batch else { return };
         if !batch.is_empty() {
             list.deliver(&batch, self);
             batch.clear();
@@ -188,20 +195,6 @@ impl List {
             self.trim();
         }
         self.note_slow(end - needed, &room.pace);
-    }
-
-    /// The place of a member, or of one that is leaving.
-    fn place(&mut self, number: u64) -> Option<&mut Place> {
-        self.members.get_mut(&number).or_else(|| self.leaving.get_mut(&number)).map(Box::as_mut)
-    }
-
-    /// Drops the batches that no member needs.
-    fn trim(&mut self) {
-        if !self.log.bytes.is_empty() {
-            let places = self.members.values().chain(self.leaving.values());
-            let needed = places.map(|place| place.needs(self.log.end)).min();
-            self.log.drop_before(needed.unwrap_or(self.log.end));
-        }
     }
 }
 

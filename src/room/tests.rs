@@ -440,7 +440,8 @@ fn the_task_of_a_member_that_the_turn_gives_up_on_is_woken() {
 fn a_turn_comes_when_everyone_who_can_go_on_has_spoken() {
     run(async {
         let room = new_room(1, FAR);
-        let pending = |room: &Room| lock(&room.pending).bytes[0].clone();
+        let _seat = Seat::take(&room, 0, 1).await;
+        let pending = |room: &Room| lock(&room.pending).bytes[0].clone().unwrap_or_default();
         let mut tasks = JoinSet::new();
         let turns = Arc::clone(&room);
         tasks.spawn(async move { turns.take_turns(0).await });
@@ -709,7 +710,7 @@ fn deliveries_are_messages_times_the_members_of_that_moment() {
 fn what_is_enough_for_one_turn_runs_it_early_in_every_part() {
     let room = new_room(2, FAR);
     let mut member = join(&room, 0, 1);
-    let pending = || lock(&room.pending).bytes.iter().map(Vec::len).max();
+    let pending = || lock(&room.pending).bytes.iter().flatten().map(Vec::len).max();
     let header = text([]).len() + 8;
     member.broadcast(&text(vec![b'x'; MAX_PENDING - header - 1]), 1);
     assert_eq!(pending(), Some(MAX_PENDING - 1));
@@ -719,6 +720,24 @@ fn what_is_enough_for_one_turn_runs_it_early_in_every_part() {
     // Nor is the memory of a turn that was larger kept.
     member.broadcast(&text(vec![b'x'; 2 * MAX_PENDING]), 1);
     assert!(room.parts.iter().all(|part| lock(&part.list).spare.capacity() <= MAX_PENDING));
+}
+
+#[test]
+fn nothing_is_kept_for_a_part_without_members() {
+    let room = new_room(2, FAR);
+    let pending = || lock(&room.pending).bytes[1].clone();
+    let mut member = join(&room, 0, 1);
+    member.broadcast(&text("one"), 1);
+    assert_eq!(pending(), None);
+    let other = join(&room, 1, 2);
+    member.broadcast(&text("two"), 1);
+    assert_eq!(pending(), Some(text("two")));
+    // Its log goes on where it joined.
+    room.turn(1);
+    assert_eq!(lock(&room.parts[1].list).log.end, lock(&room.pending).end);
+    drop(other);
+    room.turn(1);
+    assert_eq!(pending(), None);
 }
 
 #[derive(Clone, Debug)]
