@@ -244,7 +244,7 @@ pub const MAX_HEADERS: usize = 64;
 /// The size of a request head in bytes, request line included.
 pub const MAX_HEAD_SIZE: usize = 16 * 1024;
 
-/// The longest time for the closing handshake, up to the client's close of TCP.
+/// The longest time for the closing handshake and, if it is not clean, for the client's close of TCP.
 pub const CLOSE_DEADLINE: Duration = Duration::from_secs(2);
 
 /// Bytes read from a socket at a time. All connections of a thread share one buffer of this size.
