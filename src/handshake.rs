@@ -229,7 +229,7 @@ pub struct Computation {
 impl Computation {
     /// Computes the accept value for a key.
     pub fn of(key: &str) -> Self {
-        let joined = format!("{key}{GUID}");
+        let joined = [key, GUID].concat();
         let digest = Sha1::digest(&joined).into();
         Self { key: key.into(), joined, digest, value: BASE64.encode(digest) }
     }
