@@ -10,7 +10,7 @@ use super::chain::{Chain, Entry, Followed, Gap};
 use super::engine::{Connection, Engine, Trouble};
 use crate::escape::count;
 use crate::frame::Failure;
-use crate::limits::cluster::PAUSE;
+use crate::limits::cluster::{CHECK, PAUSE};
 use crate::room::Room;
 use crate::room::outbox::{Batch, Outbox};
 use log::{info, warn};
@@ -178,7 +178,8 @@ struct Reader<'a> {
 impl Reader<'_> {
     async fn run(&mut self) -> Failure {
         loop {
-            let entries = match timeout(self.node.patience, self.read()).await {
+            // A healthy engine may take this long to say that there is nothing to read.
+            let entries = match timeout(CHECK + self.node.patience, self.read()).await {
                 Ok(Ok(entries)) => entries,
                 Ok(Err(gap)) => return self.end_stay(gap),
                 Err(_) => return out_of_reach(),
