@@ -10,6 +10,7 @@
 //!   `chain` checks that nothing is missing between two entries, and that no entry of this node is lost.
 //! - A `node` follows the log from its end on. When the chain breaks, or the engine is out of reach for
 //!   `--redis-patience`, its members are told by a Close (1012, 1013), and it begins again at the end of the log.
+//! - An `outage` is a time in which the engine fails. The log and `GET /metrics` tell it.
 //!
 //! Elsewhere, Redis appears only in options, metrics and texts. Without the feature, [`Address`] has no values.
 
@@ -21,6 +22,8 @@ mod chain;
 mod engine;
 #[cfg(feature = "redis")]
 mod node;
+#[cfg(feature = "redis")]
+mod outage;
 
 use crate::limits::Limits;
 use crate::room::Room;

@@ -8,22 +8,19 @@
 use super::address::Address;
 use super::chain::{Chain, Entry, Followed, Gap};
 use super::engine::{Connection, Engine, Trouble};
+use super::outage::{Outage, Work};
 use crate::escape::count;
 use crate::frame::Failure;
-use crate::limits::cluster::PAUSE;
+use crate::limits::cluster::CHECK;
 use crate::room::Room;
 use crate::room::outbox::{Batch, Outbox};
 use log::{info, warn};
-use std::collections::BTreeSet;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
-use tokio::time::{sleep, timeout};
+use std::time::Duration;
+use tokio::time::{Instant, timeout_at};
 use tungstenite::protocol::frame::coding::CloseCode;
-
-/// Kinds of trouble that are logged in an outage.
-const MOST_TROUBLES: usize = 8;
 
 /// A node, at the beginning of its first stay.
 #[derive(Debug)]
@@ -74,21 +71,27 @@ impl Node {
     pub(super) async fn follow(mut self) {
         let room = Arc::clone(&self.room);
         let Some(outbox) = room.outbox() else { return };
+        let outage = Outage::new(outbox, self.patience);
         loop {
-            let failure = self.stay(outbox).await;
+            let failure = self.stay(outbox, &outage).await;
             outbox.close();
+            let lasted = outage.end_stay();
+            let why = match failure.code {
+                CloseCode::Again => format!("{}: Redis has failed for {:.1} s", failure.reason, lasted.as_secs_f64()),
+                _ => format!("a gap in Redis: {}", failure.reason),
+            };
             let closing = count(room.dismiss(usize::MAX, &failure) as u64, "connection");
-            warn!("{}: closing {closing} with {}", failure.reason, u16::from(failure.code));
-            self.chain = self.find_end(outbox).await;
-            info!("the room is open again, at the end of its log");
+            warn!("{why}; closing {closing} with {}", u16::from(failure.code));
+            self.chain = self.find_end(&outage).await;
+            outage.begin_stay();
         }
     }
 
     /// Follows the log from its end, until it can't. Returns what the members are told.
-    async fn stay(&self, outbox: &Outbox) -> Failure {
+    async fn stay(&self, outbox: &Outbox, outage: &Outage<'_>) -> Failure {
         let chain = self.chain.clone();
-        let mut appender = Appender { node: self, outbox, connection: None };
-        let mut reader = Reader { node: self, outbox, chain, connection: None };
+        let mut appender = Appender { node: self, outbox, outage, connection: None };
+        let mut reader = Reader { node: self, outbox, outage, chain, connection: None };
         outbox.open();
         tokio::select! {
             failure = appender.run() => failure,
@@ -97,16 +100,13 @@ impl Node {
     }
 
     /// Waits until the engine answers where the log ends, and accepts entries.
-    async fn find_end(&self, outbox: &Outbox) -> Chain {
-        let mut outage = Outage::new(outbox, "finding_end", "finding the end of the room's log");
+    async fn find_end(&self, outage: &Outage<'_>) -> Chain {
+        let due = Instant::now();
         loop {
             let found = async { begin(&self.engine, &mut self.engine.connect().await?).await };
             match found.await {
-                Ok(chain) => {
-                    outage.end();
-                    return chain;
-                }
-                Err(trouble) => outage.note(&trouble).await,
+                Ok(chain) => return chain,
+                Err(trouble) => outage.note(Work::FindingEnd, due, &trouble).await,
             }
         }
     }
@@ -119,8 +119,9 @@ async fn begin(engine: &Engine, connection: &mut Connection) -> Result<Chain, Tr
     Ok(Chain { head, writer })
 }
 
-/// The members are told that the engine is away.
-fn out_of_reach() -> Failure {
+/// The patience is over. Returns what the members are told.
+fn out_of_reach(outage: &Outage<'_>, work: Work, due: Instant) -> Failure {
+    outage.begin(work, due);
     Failure::new(CloseCode::Again, "the room is out of reach")
 }
 
@@ -128,6 +129,7 @@ fn out_of_reach() -> Failure {
 struct Appender<'a> {
     node: &'a Node,
     outbox: &'a Outbox,
+    outage: &'a Outage<'a>,
     connection: Option<Connection>,
 }
 
@@ -135,26 +137,28 @@ impl Appender<'_> {
     async fn run(&mut self) -> Failure {
         loop {
             let batch = self.outbox.take().await;
-            if timeout(self.node.patience, self.append(&batch)).await.is_err() {
-                return out_of_reach();
+            if let Err(failure) = self.append(&batch).await {
+                return failure;
             }
             self.outbox.appended();
         }
     }
 
     /// Appends a batch, in as many attempts as it takes. Whether a failed one was applied is unknown, so each has the same number.
-    async fn append(&mut self, batch: &Batch) {
-        let mut outage = Outage::new(self.outbox, "appending", "appending to the room's log");
+    async fn append(&mut self, batch: &Batch) -> Result<(), Failure> {
+        let (outage, due) = (self.outage, Instant::now());
         for attempt in 1.. {
-            match self.try_append(batch, attempt).await {
-                Ok(()) => break,
-                Err(trouble) => {
+            match timeout_at(outage.deadline(Work::Appending, due), self.try_append(batch, attempt)).await {
+                Ok(Ok(())) => break,
+                Ok(Err(trouble)) => {
                     self.connection = None;
-                    outage.note(&trouble).await;
+                    outage.note(Work::Appending, due, &trouble).await;
                 }
+                Err(_) => return Err(out_of_reach(outage, Work::Appending, due)),
             }
         }
-        outage.end();
+        outage.works(Work::Appending);
+        Ok(())
     }
 
     async fn try_append(&mut self, batch: &Batch, attempt: u32) -> Result<(), Trouble> {
@@ -171,6 +175,7 @@ impl Appender<'_> {
 struct Reader<'a> {
     node: &'a Node,
     outbox: &'a Outbox,
+    outage: &'a Outage<'a>,
     chain: Chain,
     connection: Option<Connection>,
 }
@@ -178,10 +183,9 @@ struct Reader<'a> {
 impl Reader<'_> {
     async fn run(&mut self) -> Failure {
         loop {
-            let entries = match timeout(self.node.patience, self.read()).await {
-                Ok(Ok(entries)) => entries,
-                Ok(Err(gap)) => return self.end_stay(gap),
-                Err(_) => return out_of_reach(),
+            let entries = match self.read().await {
+                Ok(entries) => entries,
+                Err(failure) => return failure,
             };
             for entry in &entries {
                 match self.chain.follow(entry, self.outbox.next_return()) {
@@ -199,19 +203,21 @@ impl Reader<'_> {
     }
 
     /// Reads once, in as many attempts as it takes. There may be nothing to read.
-    async fn read(&mut self) -> Result<Vec<Entry>, Gap> {
-        let mut outage = Outage::new(self.outbox, "reading", "reading the room's log");
+    async fn read(&mut self) -> Result<Vec<Entry>, Failure> {
+        // A healthy engine takes this long to say that there is nothing to read.
+        let (outage, due) = (self.outage, Instant::now() + CHECK);
         loop {
-            match self.try_read().await {
-                Ok(entries) => {
-                    outage.end();
+            match timeout_at(outage.deadline(Work::Reading, due), self.try_read()).await {
+                Ok(Ok(entries)) => {
+                    outage.works(Work::Reading);
                     return Ok(entries);
                 }
-                Err(Fault::Gap(gap)) => return Err(gap),
-                Err(Fault::Trouble(trouble)) => {
+                Ok(Err(Fault::Gap(gap))) => return Err(self.end_stay(gap)),
+                Ok(Err(Fault::Trouble(trouble))) => {
                     self.connection = None;
-                    outage.note(&trouble).await;
+                    outage.note(Work::Reading, due, &trouble).await;
                 }
+                Err(_) => return Err(out_of_reach(outage, Work::Reading, due)),
             }
         }
     }
@@ -239,42 +245,6 @@ impl Reader<'_> {
     }
 }
 
-/// A time in which something fails. It is counted, and the log has one line for each kind of trouble, and one when it is over.
-struct Outage<'a> {
-    outbox: &'a Outbox,
-    /// Its kind in `GET /metrics`.
-    kind: &'static str,
-    what: &'static str,
-    since: Option<Instant>,
-    /// What was logged.
-    told: BTreeSet<String>,
-}
-
-impl<'a> Outage<'a> {
-    fn new(outbox: &'a Outbox, kind: &'static str, what: &'static str) -> Self {
-        Self { outbox, kind, what, since: None, told: BTreeSet::new() }
-    }
-
-    /// Notes a failed attempt, and pauses before the next.
-    async fn note(&mut self, trouble: &Trouble) {
-        if self.since.is_none() {
-            self.since = Some(Instant::now());
-            self.outbox.counters().outages.add(self.kind);
-        }
-        let text = trouble.to_string();
-        if self.told.len() < MOST_TROUBLES && self.told.insert(text.clone()) {
-            warn!("{} fails: {text}", self.what);
-        }
-        sleep(PAUSE).await;
-    }
-
-    fn end(&self) {
-        if let Some(since) = self.since {
-            info!("{} works again, after {:.1} s", self.what, since.elapsed().as_secs_f64());
-        }
-    }
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -296,6 +266,10 @@ mod tests {
         Node { engine, room, patience: Duration::from_secs(1), chain }
     }
 
+    fn reader<'a>(node: &'a Node, outage: &'a Outage<'a>) -> Reader<'a> {
+        Reader { node, outbox: node.room.outbox().unwrap(), outage, chain: node.chain.clone(), connection: None }
+    }
+
     /// Tries until it has failed once.
     async fn fail_once(outbox: &Outbox, attempts: impl Future) {
         let mut attempts = pin!(attempts);
@@ -304,7 +278,7 @@ mod tests {
             assert!(attempts.as_mut().poll(context).is_pending());
             if outbox.counters().outages.get() == before { Poll::Pending } else { Poll::Ready(()) }
         });
-        timeout(Duration::from_secs(5), failed).await.unwrap();
+        tokio::time::timeout(Duration::from_secs(5), failed).await.unwrap();
     }
 
     #[test]
@@ -314,24 +288,21 @@ mod tests {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let batch = Batch { number: 1, frames: Vec::new() };
-            let mut appender = Appender { node: &node, outbox, connection: None };
+            let outage = Outage::new(outbox, node.patience);
+            let mut appender = Appender { node: &node, outbox, outage: &outage, connection: None };
             fail_once(outbox, appender.append(&batch)).await;
-            let mut reader = Reader { node: &node, outbox, chain: node.chain.clone(), connection: None };
-            fail_once(outbox, reader.read()).await;
-            fail_once(outbox, node.find_end(outbox)).await;
-            // The second failure of an outage is none of its own.
-            let mut outage = Outage::new(outbox, "reading", "reading");
-            outage.note(&Trouble::NoAnswer).await;
-            outage.note(&Trouble::NoAnswer).await;
+            fail_once(outbox, reader(&node, &outage).read()).await;
+            fail_once(outbox, node.find_end(&outage)).await;
         });
-        assert_eq!(outbox.counters().outages.get(), [("appending", 1), ("finding_end", 1), ("reading", 2)]);
+        assert_eq!(outbox.counters().outages.get(), [("appending", 1), ("finding_end", 1), ("reading", 1)]);
     }
 
     #[test]
     fn gaps_are_counted_by_their_kind() {
         let node = node();
         let outbox = node.room.outbox().unwrap();
-        let reader = Reader { node: &node, outbox, chain: node.chain.clone(), connection: None };
+        let outage = Outage::new(outbox, node.patience);
+        let reader = reader(&node, &outage);
         for gap in [Gap::Missing, Gap::Lost, Gap::OwnLost, Gap::Foreign, Gap::Lost] {
             let failure = reader.end_stay(gap);
             assert_eq!((failure.code, &*failure.reason), (CloseCode::Restart, &*gap.to_string()));

@@ -32,10 +32,10 @@ pub enum Ending {
 }
 
 impl Ending {
-    /// Counts the end, and logs it: a warning if the server closed for a fault of the client's.
+    /// Counts the end, and logs it: a warning if the server closed for a fault.
     pub fn log(&self, server: &Shared, client: &Client, lasted: Duration, messages: u64) {
         self.count(server.view.counters());
-        let level = if self.is_expected() { Level::Info } else { Level::Warn };
+        let level = if self.is_expected(server.stop.has_begun()) { Level::Info } else { Level::Warn };
         server.log.log(level, self.kind(), || {
             let (number, name, seconds) = (client.number, client.name().unwrap_or_default(), lasted.as_secs_f64());
             let said = count(messages, "message");
@@ -69,12 +69,15 @@ impl Ending {
         }
     }
 
-    /// Whether a connection may end like this without a fault.
-    fn is_expected(&self) -> bool {
+    /// Whether a connection may end like this without a fault. The server sends 1012 when it stops, and also if it has lost
+    /// messages of a room on several servers.
+    fn is_expected(&self, stopping: bool) -> bool {
         match self {
-            Self::Closed { closing: Closing::ByServer(failure), .. } => {
-                matches!(failure.code, CloseCode::Away | CloseCode::Restart)
-            }
+            Self::Closed { closing: Closing::ByServer(failure), .. } => match failure.code {
+                CloseCode::Away => true,
+                CloseCode::Restart => stopping,
+                _ => false,
+            },
             Self::Closed { .. } | Self::EndOfStream | Self::Lost(_) | Self::Silence => true,
         }
     }
@@ -102,6 +105,17 @@ impl Display for Ending {
 mod tests {
     use super::*;
     use crate::frame::Failure;
+
+    #[test]
+    fn close_by_the_server_is_expected_when_it_stops() {
+        let is_expected = |code, stopping| {
+            let closing = Closing::ByServer(Failure::new(code, "why"));
+            Ending::Closed { closing, unanswered: false }.is_expected(stopping)
+        };
+        let codes = [CloseCode::Away, CloseCode::Restart, CloseCode::Again];
+        assert_eq!(codes.map(|code| is_expected(code, true)), [true, true, false]);
+        assert_eq!(codes.map(|code| is_expected(code, false)), [true, false, false]);
+    }
 
     #[test]
     fn close_by_the_server_says_whether_it_waited_in_vain() {

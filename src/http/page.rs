@@ -26,7 +26,7 @@ pub const INSPECTOR_STYLE: &str = include_str!("../view/inspector.css");
 /// styles by their origin (browsers know external styles by no hash), and requests to this server. If a script has changed, a test
 /// prints the hash.
 pub const PAGE_POLICY: &str = "default-src 'none'; \
-    script-src 'sha256-iTtMI140/mREc4aIAjlEmGG1uFFvKruPrzplztcwZLQ=' \
+    script-src 'sha256-72f3HpfTGQ1h50BxqugMx95kS0w7fw4zH7jS8bhoH/4=' \
         'sha256-oYQDCv9IO3P34GWnlu2ZfcGKF4sc35AMJRFquvLKYHY=' \
         'sha256-i6O0Ctz43Vh0QvxYX6Tpmtf4LIcUFNwHoqBU5zMSzeA='; \
     style-src 'self'; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";

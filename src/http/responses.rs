@@ -96,7 +96,7 @@ pub fn unavailable(fault: &'static str) -> Refusal {
 
 /// The log of a room on several servers is out of reach.
 pub fn out_of_reach() -> Refusal {
-    unavailable("the room is out of reach")
+    unavailable("the room is out of reach: the server waits for Redis")
 }
 
 /// Marks a response as the last of its connection, unless it is the 101.

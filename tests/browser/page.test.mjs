@@ -229,7 +229,9 @@ test("a page that says more than a slow reader takes is told so", async () => {
     }
   });
   const hint = (pattern) => page.waitForFunction((source) => new RegExp(source).test(document.getElementById("hint").textContent), pattern);
-  await hint("slowest reader.*: \\d+$");
+  await hint("not yet delivered: \\d+$");
+  await page.press("#text", "x");
+  assert.match(await page.textContent("#hint"), /not yet delivered: \d+$/);
   slow.destroy();
   await hint("^$");
   await hears(page, "799".padEnd(3_000, "x"));
@@ -319,9 +321,10 @@ test("the page reconnects after 1008", async () => {
   await isIn(page, "open");
 });
 
-test("the page does not reconnect after a refusal", async () => {
+/** A page whose handshakes fail. A plain request of the same path gets this answer. */
+async function openRefused(answer) {
   const refused = await browser.context.newPage();
-  await refused.route(/\/ws\//, (route) => route.fulfill({ status: 403, contentType: "text/plain", body: "Origin is not the page's own" }));
+  await refused.route(/\/ws\//, (route) => route.fulfill({ contentType: "text/plain", ...answer }));
   await refused.addInitScript(() => {
     globalThis.WebSocket = class extends EventTarget { // a failed handshake, as seen by a script
       constructor() {
@@ -331,8 +334,25 @@ test("the page does not reconnect after a refusal", async () => {
     };
   });
   await refused.goto(server.url);
+  return refused;
+}
+
+test("the page does not reconnect after a refusal", async () => {
+  const refused = await openRefused({ status: 403, body: "Origin is not the page's own" });
   await isIn(refused, "refused");
   await noticeSays(refused, /refuses this page \(403\)\. Origin is not the page's own/);
+});
+
+test("the page reconnects after a 503, and says what is wrong", async () => {
+  const says = async (body, what) => {
+    const page = await openRefused({ status: 503, headers: { "Retry-After": "5" }, body });
+    await isIn(page, "waiting");
+    await noticeSays(page, what);
+    await page.close();
+  };
+  const body = "503 Service Unavailable\n\nfault: the room is out of reach\nrule:  RFC 9110 15.6.4\nsent:  nothing wrong\nworks: websocat\n";
+  await says(body, /^The server can’t take this page now \(503\): the room is out of reach\. This page reconnects by itself\.$/);
+  await says("<html>from a proxy</html>", /^The server can’t take this page now \(503\)\. This page reconnects by itself\.$/);
 });
 
 test("the page keeps up with a flood of 10,000 messages, and shows the last 500", async () => {

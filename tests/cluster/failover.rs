@@ -196,5 +196,5 @@ fn master_that_becomes_a_replica_is_refused() {
     redis.command(&["REPLICAOF", "127.0.0.1", "1"]);
     proxy.pass();
     let line = node.program.log_line("fails: ");
-    assert!(line.contains("reading the room's log fails: it is a replica"), "{line}");
+    assert!(line.contains("reading the room's log in Redis fails: it is a replica"), "{line}");
 }

@@ -9,6 +9,7 @@ use crate::redis::{FSYNC_ALWAYS, FSYNC_EVERY_SECOND, IN_MEMORY, Redis};
 use crate::{RECOVERY, TOLD};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
+use test_client::blocking::Client;
 use test_client::frame::says;
 
 /// How long Redis is down.
@@ -117,6 +118,81 @@ fn flush_of_an_idle_room() {
         member.expect_close_about(1012, "log");
     }
     assert!(begun.elapsed() < TOLD);
+    drop(members);
+    for node in &nodes {
+        // Unlike at the end of a drain.
+        let line = node.program.log_line("disconnected");
+        assert!(line.starts_with("WARN ") && line.contains("the server closed with 1012"), "{line}");
+    }
+}
+
+/// Lets Redis fail for a node whose patience is a second. Returns what its log says about the room.
+#[track_caller]
+fn log_of(fault: impl FnOnce(&Node, &mut Client, &mut Redis)) -> Vec<String> {
+    let mut redis = Redis::start(FSYNC_ALWAYS);
+    let mut node = Node::start_with_patience(&redis.url("room"), 1);
+    let mut member = node.join(1);
+    member.send_text("hello");
+    member.expect(&says(1, "hello"));
+    fault(&node, &mut member, &mut redis);
+    let mut member = node.join(2);
+    member.send_text("again");
+    member.expect(&says(2, "again"));
+    drop(member);
+    node.program.terminate();
+    node.program.wait(RECOVERY);
+    let mut lines = node.program.rest_of_log();
+    lines.retain(|line| line.contains("Redis") && !line.contains(": GET "));
+    lines
+}
+
+/// Takes the line of the end of an outage off, and returns the seconds that it had lasted.
+#[track_caller]
+fn lasted(lines: &mut Vec<String>, rest: &str) -> Duration {
+    let line = lines.pop().unwrap_or_default();
+    let seconds = line.strip_prefix("INFO  Redis works again, after ").and_then(|line| line.strip_suffix(rest));
+    Duration::from_secs_f64(seconds.and_then(|seconds| seconds.parse().ok()).unwrap_or_else(|| panic!("{line}")))
+}
+
+#[test]
+fn log_of_a_short_outage() {
+    let mut lines = log_of(|_, _, redis| kill_and_restart(redis));
+    assert!(lasted(&mut lines, " s") >= DOWN);
+    assert!(lines.iter().all(|line| line.starts_with("WARN  ") && line.contains(" in Redis fails: ")), "{lines:#?}");
+    assert!(lines.iter().any(|line| line.starts_with("WARN  reading the room's log")), "{lines:#?}");
+}
+
+#[test]
+fn log_of_a_long_outage() {
+    let mut lines = log_of(|node, member, redis| {
+        redis.kill();
+        member.expect_close(1013, "the room is out of reach");
+        sleep(DOWN);
+        redis.restart();
+        node.wait_for_health(200, RECOVERY);
+    });
+    assert!(lasted(&mut lines, " s: the room is open again") >= Duration::from_secs(1) + DOWN);
+    let closing = lines.pop().unwrap_or_default();
+    assert!(closing.starts_with("WARN  the room is out of reach: Redis has failed for 1."), "{closing}");
+    assert!(closing.ends_with(" s; closing 1 connection with 1013"), "{closing}");
+    assert!(lines.iter().all(|line| line.contains(" in Redis fails: ")), "{lines:#?}");
+}
+
+/// Redis answers all the time.
+#[test]
+fn log_of_a_gap() {
+    let lines = log_of(|node, member, redis| {
+        redis.command(&["FLUSHALL"]);
+        member.expect_close(1012, "the end of the room's log was lost");
+        node.wait_for_health(200, RECOVERY);
+    });
+    assert_eq!(
+        lines,
+        [
+            "WARN  a gap in Redis: the end of the room's log was lost; closing 1 connection with 1012",
+            "INFO  the room is open again, at the end of its log in Redis"
+        ]
+    );
 }
 
 /// A node is cut off while others talk, and the log no longer has what they said.
