@@ -15,7 +15,7 @@ use tokio::time::timeout;
 pub const DEADLINE: Duration = Duration::from_secs(18);
 
 /// Clients that connect at the same time: fewer than any server's listen backlog.
-const AT_ONCE: usize = 100;
+pub const AT_ONCE: usize = 100;
 
 /// Over loopback, with segments of 64 KiB, the kernel buffers 2.6 MB for a peer that does not read. These two limits
 /// reduce that to about 100 KB, so unread messages queue in the server soon and don't fill the kernel's memory.

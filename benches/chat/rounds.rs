@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 use tokio::time::sleep;
 
-use crate::connect;
+use crate::connect::{self, AT_ONCE};
 use crate::figures::{DELIVERY, Figure, Meter, Run};
 use crate::process::Process;
 use crate::room::{Onlooking, Room, SETTLE};
@@ -44,8 +44,8 @@ pub struct Rounds {
 
 impl Rounds {
     pub async fn run(&self, server: &Process, time: Duration) -> Result<Run> {
-        // The first connection may allocate more than later ones.
-        drop(connect::join(server.port, 0).await?);
+        // The first connections allocate more than later ones: what this many handshakes need at the same time is there from then on.
+        drop(connect::join_all(server.port, 0..self.clients.min(AT_ONCE)).await?);
         sleep(SETTLE).await;
         let memory_before = system::memory(server.id());
         let clients = connect::join_all(server.port, 0..self.clients).await?;
