@@ -5,8 +5,8 @@
 //!
 //! A connection is one task. Its event loop (`Connection::converse`) reads the socket, hands the bytes to the protocol, and
 //! the messages to the room. When the loop ends, the connection leaves the room and, unless its socket failed or the client
-//! went silent, finishes the closing handshake (`Connection::close`): the server closes TCP first (RFC 6455 7.1.1), so that no
-//! reset overtakes its Close frame.
+//! went silent, finishes the closing handshake (`Connection::close`): the server closes TCP first (RFC 6455 7.1.1). Unless the
+//! client's Close was its last frame, it reads to the end before, so that no reset overtakes its own Close.
 
 pub mod ending;
 mod farewell;
@@ -317,7 +317,7 @@ impl Connection {
         }
         let reachable = matches!(end, None | Some(Ending::EndOfStream));
         if reachable && timeout(CLOSE_DEADLINE, self.farewell()).await.is_err() {
-            // Time is up: the drop below closes TCP.
+            // Time is up: TCP is closed when this function ends.
             self.server.view.shutdown(&self.client);
         }
         // Harmless if it has left.

@@ -251,8 +251,7 @@ impl Frames {
     /// Keeps the first two bytes of a Close frame's payload, unmasked (RFC 6455 5.3, 5.5.1).
     fn read_close_code(&mut self, payload: &[u8]) {
         let Some(close) = &mut self.close else { return };
-        let offset =
-            usize::from(close.length) - usize::try_from(self.payload_left).expect("it is less than the length");
+        let offset = usize::from(close.length) - usize::try_from(self.payload_left).expect("a control frame is short");
         for (index, byte) in payload.iter().enumerate() {
             if let Some(code) = close.code.get_mut(offset + index) {
                 *code = byte ^ close.masking_key[offset + index];

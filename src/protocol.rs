@@ -62,7 +62,7 @@ pub struct Protocol {
     closing: Option<Box<Closing>>,
     /// Whether further input is ignored: both Close frames were exchanged, or the connection failed.
     closed: bool,
-    /// Whether both Close frames were exchanged, and the client's was its last.
+    /// Whether both Close frames were exchanged, and the client's was its last frame.
     clean: bool,
 }
 
@@ -92,7 +92,7 @@ impl Protocol {
         self.closed
     }
 
-    /// Returns whether both Close frames were exchanged (RFC 6455 7.1.4), and the client sent nothing after its own (5.5.1).
+    /// Returns whether both Close frames were exchanged (RFC 6455 7.1.4), and the client has nothing to send after its own (5.5.1).
     pub fn is_clean(&self) -> bool {
         self.clean
     }
@@ -133,8 +133,10 @@ impl Protocol {
         mut deliver: impl FnMut(Incoming<'_>, &mut Output) -> Result<(), Failure>,
     ) {
         if self.closed {
+            self.clean &= input.is_empty();
             return;
         }
+        let is_pinged = self.silence.is_some_and(|silence| silence.is_pinged());
         if let Some(silence) = &mut self.silence {
             silence.end(now);
         }
@@ -143,7 +145,8 @@ impl Protocol {
         if good > 0 {
             self.decode(&input[..good], output, deliver);
         }
-        self.clean &= good == input.len();
+        // If a Ping crosses the client's Close, its Pong follows (RFC 6455 5.5.2).
+        self.clean &= good == input.len() && !is_pinged;
         if let Reached::Fault(failure) = reached {
             self.fail(failure, output);
         }

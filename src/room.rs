@@ -58,7 +58,8 @@ pub struct Room {
 struct Pending {
     /// The place just after the last pending byte.
     end: u64,
-    /// The bytes before `end`, one copy per part. None while nobody in that part needs any, so its thread need not wake up.
+    /// The bytes before `end`, one copy per part. None from a turn that finds nobody in that part until someone joins: its thread
+    /// need not wake up.
     bytes: Box<[Option<Vec<u8>>]>,
 }
 
@@ -112,6 +113,7 @@ impl Room {
         let end = pending.end;
         let not_in_log = pending.bytes[client.part].get_or_insert_default().len();
         drop(pending);
+        // Nothing was kept for a part without members: its log, which is empty, goes on here. Otherwise this changes nothing.
         list.log.end = end - not_in_log as u64;
         list.members.insert(client.number, Box::new(Place::new(Arc::clone(client), end)));
         Some(Member::new(Arc::clone(self), Arc::clone(client), end))

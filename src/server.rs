@@ -83,6 +83,7 @@ pub async fn serve(
         let most = STOP_CONNECTIONS_DEADLINE.as_secs_f64();
         info!("stopping: waiting up to {most} s for {} to close", count(open as u64, "connection"));
     }
+    // Told first: a connection that joins after the others are dismissed finds that the server is stopping.
     server.stop.tell();
     server.room.dismiss(usize::MAX, &going_away());
     if timeout(STOP_CONNECTIONS_DEADLINE, server.all_gone()).await.is_err() {
@@ -102,7 +103,7 @@ pub async fn serve(
     Ok(())
 }
 
-/// Accepts connections, and gives them to the threads in turn.
+/// Accepts connections, and gives them to the threads, see [`Shared::part`].
 async fn accept(server: Arc<Shared>, listener: TcpListener, runtimes: Arc<[Handle]>) {
     loop {
         let (socket, address) = match listener.accept().await {
@@ -122,6 +123,7 @@ async fn accept(server: Arc<Shared>, listener: TcpListener, runtimes: Arc<[Handl
         let client = Arc::new(Client::new(number, part));
         let service = HttpService::new(Arc::clone(&server), client, local, address, full);
         if part == 0 {
+            // Boxed, because the runtime moves a future several times.
             tokio::spawn(Box::pin(serve_http(socket, service, permit)));
         } else if let Ok(socket) = socket.into_std() {
             // Register the socket with the runtime of its thread, so that its events wake that thread.
@@ -162,6 +164,7 @@ async fn serve_http(socket: TcpStream, service: HttpService, permit: OwnedSemaph
             tokio::spawn(connection::run(Arc::clone(&server), upgraded, permit));
             return;
         }
+        // Boxed, so that its buffer does not enlarge the future.
         (Ok(()), None) => Box::pin(wire.linger(patience)).await,
         (Err(error), _) => {
             let failed = FailedRequest::new(error, &parts.read_buf);

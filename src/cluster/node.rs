@@ -106,7 +106,8 @@ impl Node {
             let found = async { begin(&self.engine, &mut self.engine.connect().await?).await };
             match found.await {
                 Ok(chain) => return chain,
-                Err(trouble) => outage.note(Work::FindingEnd, due, &trouble).await,
+                // There is no end of this patience.
+                Err(trouble) => _ = outage.note(Work::FindingEnd, due, &trouble).await,
             }
         }
     }
@@ -152,7 +153,9 @@ impl Appender<'_> {
                 Ok(Ok(())) => break,
                 Ok(Err(trouble)) => {
                     self.connection = None;
-                    outage.note(Work::Appending, due, &trouble).await;
+                    if !outage.note(Work::Appending, due, &trouble).await {
+                        return Err(out_of_reach(outage, Work::Appending, due));
+                    }
                 }
                 Err(_) => return Err(out_of_reach(outage, Work::Appending, due)),
             }
@@ -215,7 +218,9 @@ impl Reader<'_> {
                 Ok(Err(Fault::Gap(gap))) => return Err(self.end_stay(gap)),
                 Ok(Err(Fault::Trouble(trouble))) => {
                     self.connection = None;
-                    outage.note(Work::Reading, due, &trouble).await;
+                    if !outage.note(Work::Reading, due, &trouble).await {
+                        return Err(out_of_reach(outage, Work::Reading, due));
+                    }
                 }
                 Err(_) => return Err(out_of_reach(outage, Work::Reading, due)),
             }

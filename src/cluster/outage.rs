@@ -97,11 +97,12 @@ impl<'a> Outage<'a> {
         self.outbox.counters().outages.add(work.kind());
     }
 
-    /// Notes a failed attempt, and pauses before the next.
-    pub(super) async fn note(&self, work: Work, due: Instant, trouble: &Trouble) {
+    /// Notes a failed attempt, and pauses before the next. Returns false if the patience is over.
+    pub(super) async fn note(&self, work: Work, due: Instant, trouble: &Trouble) -> bool {
         self.begin(work, due);
         self.tell(work, trouble.to_string());
         sleep(PAUSE).await;
+        Instant::now() < self.deadline(work, due)
     }
 
     fn tell(&self, work: Work, trouble: String) {
@@ -171,6 +172,18 @@ mod tests {
         assert!(is_over());
         assert_eq!(outage.end_stay(), Duration::ZERO);
         assert_eq!(outbox.counters().outages.get(), [("appending", 1), ("finding_end", 1), ("reading", 2)]);
+    }
+
+    #[test]
+    fn attempts_that_fail_at_once_use_up_the_patience() {
+        let outbox = Outbox::new(View::new(|_, _, _| (), Admission::default()));
+        let has_patience = async |patience| {
+            Outage::new(&outbox, patience).note(Work::Reading, Instant::now(), &Trouble::NoAnswer).await
+        };
+        tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+            assert!(has_patience(PATIENCE).await);
+            assert!(!has_patience(Duration::ZERO).await);
+        });
     }
 
     #[test]

@@ -19,8 +19,8 @@ pub const LOG_KEEPS: u64 = 64 * 1024 * 1024;
 /// Entries that are read from the log at a time. Each is at most about as large as the outbox, plus the largest message.
 pub const ENTRIES_PER_READ: usize = 8;
 
-/// The silence after which a server checks that it has not missed the end of the log. A read waits that long for an entry, in
-/// addition to `--redis-patience`.
+/// The silence after which a server checks that it has not missed the end of the log. A read waits that long for an entry
+/// before `--redis-patience` counts.
 pub const CHECK: Duration = Duration::from_secs(1);
 
 /// How long the engine may take to answer before the connection to it is given up.

@@ -36,6 +36,11 @@ impl Silence {
         }
     }
 
+    /// Whether the client got a Ping, and has sent nothing since.
+    pub fn is_pinged(&self) -> bool {
+        self.pinged
+    }
+
     /// When the next thing is due.
     pub fn deadline(&self) -> Instant {
         self.since + self.interval

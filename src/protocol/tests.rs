@@ -383,6 +383,26 @@ fn what_follows_a_close_is_discarded_in_the_same_read_and_later() {
 }
 
 #[test]
+fn a_pong_may_follow_a_close_that_crosses_a_ping() {
+    let start = Instant::now();
+    let interval = Duration::from_secs(20);
+    let mut run = Run::new();
+    run.protocol = Protocol::new(LIMIT, Some(interval), start);
+    assert!(!run.protocol.expire(start + interval, &mut run.output));
+    run.receive(&masked(0x88, b""));
+    assert!(run.protocol.is_closed() && !run.protocol.is_clean());
+}
+
+#[test]
+fn what_follows_a_close_in_a_later_read_is_not_clean() {
+    let mut run = Run::of(&[&masked(0x88, b"")]);
+    run.receive(b"");
+    assert!(run.protocol.is_clean());
+    run.receive(b"late");
+    assert!(!run.protocol.is_clean());
+}
+
+#[test]
 fn a_close_is_answered_while_half_a_message_is_in() {
     let mut run = Run::of(&[&masked(0x01, b"half"), &masked(0x88, b"\x03\xe8")]);
     assert_eq!(run.written(), close_frame(1000, ""));

@@ -4,7 +4,6 @@ use super::stop::StopSignal;
 use super::throttle::Throttle;
 use super::unfinished::UnfinishedMessages;
 use crate::cluster::Address;
-
 use crate::http::admission::Admission;
 use crate::limits::{FULL_ANSWERS, Limits, MOST_CONNECTIONS, MOST_MEMBER_LISTS, SPREAD_AFTER};
 use crate::room::Room;
@@ -133,7 +132,8 @@ impl Shared {
         self.connections.load(Ordering::Relaxed)
     }
 
-    /// The thread that is to serve this connection, and with it the part of the room.
+    /// The thread that is to serve this connection, and with it the part of the room. Later connections are spread evenly, so the
+    /// first thread keeps more.
     pub fn part(&self, number: u64) -> usize {
         let spread = self.open_connections() > self.spread_after;
         if spread { usize::try_from(number).unwrap_or(0) % self.threads } else { 0 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::Notify;
 use tokio::sync::futures::OwnedNotified;
 
-/// Tells every connection that is not in the room that the server is stopping.
+/// Tells connections that the server is stopping. The room dismisses its members, which ask only when they begin.
 #[derive(Debug, Default)]
 pub struct StopSignal {
     begun: AtomicBool,

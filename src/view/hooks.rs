@@ -187,7 +187,7 @@ impl View {
         BatchView { view: self, shown, part: 0, written: 0 }
     }
 
-    /// The server half-closed.
+    /// The server ends its side of TCP, or closes TCP.
     pub fn shutdown(&self, client: &Arc<Client>) {
         self.tell(client, 0, 0, || What::Shutdown);
     }

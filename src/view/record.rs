@@ -33,7 +33,7 @@ pub enum What {
     Read(Bytes, Start),
     /// Bytes of frames were written.
     Written(Bytes, Start),
-    /// The server half-closed.
+    /// The server ended its side of TCP, or closes TCP.
     Shutdown,
     /// The connection of a member is open.
     Joined {
