@@ -5,8 +5,11 @@ use std::time::Duration;
 use test_client::faults::{Fault, all};
 use test_client::neighbours::Neighbours;
 use test_client::server::{Limits, Server, limits_with, loopback_only};
-use tokio::sync::Semaphore;
+use tokio::sync::{Mutex, Semaphore};
 use tokio::task::JoinSet;
+
+/// The tests here run one after the other: a client that is to keep up beside a flood needs its share of the processor.
+static ALONE: Mutex<()> = Mutex::const_new(());
 
 /// Faults with a slower answer are in the ignored test.
 const QUICK: Duration = Duration::from_secs(10);
@@ -17,6 +20,7 @@ fn limits() -> Limits {
 
 /// Causes faults, at the same time unless they flood. Each gets its answer, and the neighbours notice none of them.
 async fn cause(which: impl Fn(&Fault, Duration) -> bool) {
+    let _alone = ALONE.lock().await;
     #[cfg(unix)]
     // If the limit can't be raised, the faults with many clients fail with an error.
     let _ = rlimit::increase_nofile_limit(u64::MAX);
