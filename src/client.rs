@@ -25,7 +25,7 @@ pub struct Client {
 /// another 32 bytes.
 #[derive(Debug)]
 struct Name {
-    says: [u8; LONGEST_NAME + SAYS.len()],
+    says: [u8; LONGEST_SAYS],
     length: u8,
 }
 
@@ -35,8 +35,8 @@ const CLIENT: &str = "Client #";
 /// What comes between a client's name and its words.
 const SAYS: &str = " says: ";
 
-/// The length of the name with the longest id.
-const LONGEST_NAME: usize = CLIENT.len() + "-9223372036854775808".len();
+/// The length of the name with the longest id, and [`SAYS`].
+pub const LONGEST_SAYS: usize = CLIENT.len() + "-9223372036854775808".len() + SAYS.len();
 
 impl Client {
     /// A connection accepted now.
@@ -68,10 +68,10 @@ impl Client {
     /// the log, on the terminal and in `GET /lifecycle`, so it must not need escaping. The page's `BROADCAST` pattern reads
     /// the id back from it.
     fn set_name(&self, name: Arguments<'_>) {
-        let mut says = [0; LONGEST_NAME + SAYS.len()];
+        let mut says = [0; LONGEST_SAYS];
         let mut left = says.as_mut_slice();
         write!(left, "{name}{SAYS}").expect("the longest name fits");
-        let length = LONGEST_NAME + SAYS.len() - left.len();
+        let length = LONGEST_SAYS - left.len();
         let _ = self.name.set(Name { says, length: length as u8 });
     }
 
@@ -110,7 +110,7 @@ mod tests {
     fn every_name_fits() {
         let client = Client::new(1, 0);
         client.name_chat(i64::MIN);
-        assert_eq!((client.name().map(str::len), client.id()), (Some(LONGEST_NAME), Some(i64::MIN)));
+        assert_eq!((client.name().map(str::len), client.id()), (Some(LONGEST_SAYS - SAYS.len()), Some(i64::MIN)));
         let echo = Client::new(2, 0);
         echo.name_echo();
         assert_eq!((echo.name(), echo.id()), (Some("Echo"), None));

@@ -8,6 +8,7 @@ pub mod cluster;
 pub mod per_second;
 pub mod stop;
 
+use crate::client::LONGEST_SAYS;
 use std::error::Error;
 use std::fmt::{self, Display, Formatter};
 use std::ops::RangeInclusive;
@@ -293,7 +294,7 @@ pub const PATIENCE: u32 = 8;
 pub const SEND_BUFFER: u32 = 256 * 1024;
 
 /// The bytes that a broadcast adds to a message: a server's frame header, and `Client #N says: ` with the longest N.
-pub const BROADCAST_OVERHEAD: usize = 10 + "Client #-9223372036854775808 says: ".len();
+pub const BROADCAST_OVERHEAD: usize = 10 + LONGEST_SAYS;
 
 /// Limit on the growth of input that is broadcast. An empty message grows most: from 6 bytes to 37.
 pub const MOST_GROWTH: usize = 7;
