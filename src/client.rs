@@ -35,7 +35,7 @@ const CLIENT: &str = "Client #";
 /// What comes between a client's name and its words.
 const SAYS: &str = " says: ";
 
-/// The length of the name with the longest id, and [`SAYS`].
+/// The length of the name with the longest id, and of what comes between it and the words.
 pub const LONGEST_SAYS: usize = CLIENT.len() + "-9223372036854775808".len() + SAYS.len();
 
 impl Client {
