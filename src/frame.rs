@@ -122,11 +122,6 @@ impl Frames {
         Self { max_message_size, header: HeaderReader::default(), payload_left: 0, message: None, raw: 0, close: None }
     }
 
-    /// The most bytes of payload in a message.
-    pub fn max_message_size(&self) -> usize {
-        self.max_message_size
-    }
-
     /// Whether the input so far ends between two messages: no message or control frame is partly read.
     pub fn between_messages(&self) -> bool {
         self.raw == 0

@@ -52,12 +52,11 @@ pub enum Closing {
 /// One connection's protocol state, from the first byte after the handshake.
 #[derive(Debug)]
 pub struct Protocol {
-    frames: Frames,
-    /// Set while a frame or a message is half read.
-    half_read: Option<Box<HalfRead>>,
+    max_message_size: usize,
+    /// Set while a message or a control frame is half read.
+    unfinished: Option<Box<Unfinished>>,
     /// Set while the connection is closing.
     context: Option<Box<WebSocketContext>>,
-    unfinished_since: Option<Instant>,
     silence: Option<Silence>,
     closing: Option<Box<Closing>>,
     /// Whether further input is ignored: both Close frames were exchanged, or the connection failed.
@@ -66,15 +65,22 @@ pub struct Protocol {
     clean: bool,
 }
 
+/// A message that has been read in part, or a control frame. A message includes the control frames between its fragments.
+#[derive(Debug)]
+struct Unfinished {
+    since: Instant,
+    frames: Frames,
+    half_read: HalfRead,
+}
+
 impl Protocol {
     /// The state of a connection that opens now. `max_message_size` is in bytes of payload; `ping_interval` is the silence
     /// before a Ping, None for no Pings.
     pub fn new(max_message_size: usize, ping_interval: Option<Duration>, now: Instant) -> Self {
         Self {
-            frames: Frames::new(max_message_size),
-            half_read: None,
+            max_message_size,
+            unfinished: None,
             context: None,
-            unfinished_since: None,
             silence: ping_interval.map(|interval| Silence::new(interval, now)),
             closing: None,
             closed: false,
@@ -99,27 +105,19 @@ impl Protocol {
 
     /// Returns whether the input ended between messages, not inside a message or a control frame.
     pub fn is_between_messages(&self) -> bool {
-        self.frames.between_messages()
+        self.unfinished.is_none()
     }
 
     /// When the unfinished message began, and its bytes so far, headers and control frames included. None if there is none.
     pub fn unfinished(&self) -> Option<(Instant, u64)> {
-        self.unfinished_since.filter(|_| !self.closed).map(|since| (since, self.frames.unfinished_bytes()))
+        self.unfinished.as_ref().map(|unfinished| (unfinished.since, unfinished.frames.unfinished_bytes()))
     }
 
     /// Returns when to call [`expire`](Self::expire). None while the connection is closing.
     pub fn deadline(&self) -> Option<Instant> {
         let silence = self.silence.map(|silence| silence.deadline());
-        self.message_deadline().into_iter().chain(silence).min().filter(|_| self.closing.is_none())
-    }
-
-    fn message_deadline(&self) -> Option<Instant> {
-        self.unfinished_since.map(|since| since + self.message_time())
-    }
-
-    /// The time that the client has for the unfinished message.
-    fn message_time(&self) -> Duration {
-        UNFINISHED_MESSAGE_AGE + Duration::from_secs(self.frames.unfinished_bytes() / UNFINISHED_MESSAGE_RATE)
+        let message = self.unfinished.as_ref().map(|unfinished| unfinished.deadline());
+        message.into_iter().chain(silence).min().filter(|_| self.closing.is_none())
     }
 
     /// Processes the bytes that were read. Each message goes to `deliver`. Pong and Close frames are appended to `output`, in
@@ -141,20 +139,25 @@ impl Protocol {
             silence.end(now);
         }
         let input = self.take_whole_messages(input, output, &mut deliver);
-        let (good, reached) = self.frames.advance(input);
+        if input.is_empty() {
+            return;
+        }
+        let mut unfinished = self.unfinished.take().unwrap_or_else(|| Unfinished::new(self.max_message_size, now));
+        let (good, reached) = unfinished.frames.advance(input);
         if good > 0 {
-            self.decode(&input[..good], output, deliver);
+            self.decode(&mut unfinished, &input[..good], output, deliver);
         }
         // If a Ping crosses the client's Close, its Pong follows (RFC 6455 5.5.2).
         self.clean &= good == input.len() && !is_pinged;
         if let Reached::Fault(failure) = reached {
             self.fail(failure, output);
         }
-        self.unfinished_since = match self.frames.begun_in(good) {
-            None => None,
-            Some(true) => Some(now),
-            Some(false) => self.unfinished_since,
-        };
+        if let (Some(begun), false) = (unfinished.frames.begun_in(good), self.closed) {
+            if begun {
+                unfinished.since = now;
+            }
+            self.unfinished = Some(unfinished);
+        }
     }
 
     /// Takes text messages from the start of the input, as long as each is one whole frame of valid UTF-8 and nothing is
@@ -167,8 +170,8 @@ impl Protocol {
         deliver: &mut impl FnMut(Incoming<'_>, &mut Output) -> Result<(), Failure>,
     ) -> &'a [u8] {
         let mut clear = Vec::new();
-        while self.frames.between_messages() && self.closing.is_none() {
-            let Some((frame, key, masked)) = whole_text_frame(input, self.frames.max_message_size()) else { break };
+        while self.unfinished.is_none() && self.closing.is_none() {
+            let Some((frame, key, masked)) = whole_text_frame(input, self.max_message_size) else { break };
             clear.clear();
             unmask(masked, key, &mut clear);
             let Ok(text) = std::str::from_utf8(&clear) else { break };
@@ -182,16 +185,17 @@ impl Protocol {
 
     fn decode(
         &mut self,
+        unfinished: &mut Unfinished,
         input: &[u8],
         output: &mut Output,
         mut deliver: impl FnMut(Incoming<'_>, &mut Output) -> Result<(), Failure>,
     ) {
-        let mut half_read = self.half_read.take().unwrap_or_default();
-        let mut context = self.context.take().unwrap_or_else(|| new_context(self.frames.max_message_size()));
+        let Unfinished { frames, half_read, .. } = unfinished;
+        let mut context = self.context.take().unwrap_or_else(|| new_context(self.max_message_size));
         let mut stream = Memory { input: half_read.complete(input), output };
         loop {
             match context.read(&mut stream) {
-                Ok(Message::Close(close)) => match self.invalid_close_code() {
+                Ok(Message::Close(close)) => match invalid_close_code(frames) {
                     Some(failure) => return self.fail(failure, stream.output),
                     None => self.take_close(close),
                 },
@@ -217,15 +221,7 @@ impl Protocol {
                 Err(error) => return self.fail(failure_of(&error), stream.output),
             }
         }
-        self.half_read = (!self.frames.between_messages()).then_some(half_read);
         self.context = self.closing.is_some().then_some(context);
-    }
-
-    /// The failure for a close code that must not be sent. tungstenite rejects it too, but without naming the rule.
-    fn invalid_close_code(&self) -> Option<Failure> {
-        let code = self.frames.close_code().filter(|code| !CloseCode::from(*code).is_allowed())?;
-        let reason = format!("close code {code} must not be sent, RFC 6455 7.4");
-        Some(Failure::new(CloseCode::Protocol, reason))
     }
 
     /// Records the client's Close, which begins or answers the closing handshake. If an answer is due, tungstenite writes it at
@@ -237,7 +233,7 @@ impl Protocol {
     /// Begins the closing handshake (RFC 6455 7.1.2). The client is then expected to answer.
     pub fn close(&mut self, failure: Failure, output: &mut Output) {
         if self.closing.is_none() {
-            let mut context = self.context.take().unwrap_or_else(|| new_context(self.frames.max_message_size()));
+            let mut context = self.context.take().unwrap_or_else(|| new_context(self.max_message_size));
             self.begin_close(&mut context, failure, output);
             self.context = Some(context);
         }
@@ -254,11 +250,11 @@ impl Protocol {
     /// input, a Close from the client included.
     pub fn fail(&mut self, failure: Failure, output: &mut Output) {
         if self.closing.is_none() {
-            let mut context = new_context(self.frames.max_message_size());
+            let mut context = new_context(self.max_message_size);
             self.begin_close(&mut context, failure, output);
         }
         self.closed = true;
-        (self.half_read, self.context) = (None, None);
+        (self.unfinished, self.context) = (None, None);
     }
 
     /// The client's socket, which was full, took bytes: it is alive.
@@ -271,7 +267,9 @@ impl Protocol {
     /// The client was not read until now: neither its silence nor an unfinished message is its fault.
     pub fn excuse(&mut self, now: Instant) {
         self.note_progress(Some(now));
-        self.unfinished_since = self.unfinished_since.map(|_| now);
+        if let Some(unfinished) = &mut self.unfinished {
+            unfinished.since = now;
+        }
     }
 
     /// Handles an expired deadline: fails a connection whose message is not finished in time, or sends a Ping to a silent
@@ -280,8 +278,8 @@ impl Protocol {
         if self.closing.is_some() {
             return false;
         }
-        if self.message_deadline().is_some_and(|deadline| deadline <= now) {
-            let seconds = self.message_time().as_secs();
+        if let Some(late) = self.unfinished.take_if(|unfinished| unfinished.deadline() <= now) {
+            let seconds = late.time().as_secs();
             let reason = format!("a message was not finished within {seconds} s, RFC 6455 10.4");
             self.fail(Failure::new(CloseCode::Policy, reason), output);
             return false;
@@ -295,6 +293,29 @@ impl Protocol {
             Due::End => true,
         }
     }
+}
+
+impl Unfinished {
+    /// Nothing yet: what comes next begins now.
+    fn new(max_message_size: usize, now: Instant) -> Box<Self> {
+        Box::new(Self { since: now, frames: Frames::new(max_message_size), half_read: HalfRead::default() })
+    }
+
+    /// The time that the client has for it.
+    fn time(&self) -> Duration {
+        UNFINISHED_MESSAGE_AGE + Duration::from_secs(self.frames.unfinished_bytes() / UNFINISHED_MESSAGE_RATE)
+    }
+
+    fn deadline(&self) -> Instant {
+        self.since + self.time()
+    }
+}
+
+/// The failure for a close code that must not be sent. tungstenite rejects it too, but without naming the rule.
+fn invalid_close_code(frames: &Frames) -> Option<Failure> {
+    let code = frames.close_code().filter(|code| !CloseCode::from(*code).is_allowed())?;
+    let reason = format!("close code {code} must not be sent, RFC 6455 7.4");
+    Some(Failure::new(CloseCode::Protocol, reason))
 }
 
 #[cfg(test)]

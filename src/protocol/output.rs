@@ -3,7 +3,6 @@
 use crate::limits::MAX_OWN_OUTPUT;
 use std::collections::VecDeque;
 use std::io::{self, Write};
-use std::time::Instant;
 
 /// Whole frames, of which the socket may have taken the beginning.
 #[derive(Debug, Default)]
@@ -11,7 +10,6 @@ pub struct Output {
     bytes: VecDeque<u8>,
     begun: bool,
     written: u64,
-    progress: Option<Instant>,
 }
 
 impl Output {
@@ -50,16 +48,8 @@ impl Output {
         self.begun
     }
 
-    /// Returns when the socket last took bytes that an earlier write had left: a sign that the client reads.
-    pub fn progress(&self) -> Option<Instant> {
-        self.progress
-    }
-
     /// Removes the bytes that the socket took.
     pub fn advance(&mut self, written: usize) {
-        if self.begun {
-            self.progress = Some(Instant::now());
-        }
         self.bytes.drain(..written);
         self.written += written as u64;
         self.begun = !self.bytes.is_empty();
@@ -80,7 +70,6 @@ impl Output {
         self.begun |= self.bytes.is_empty() && other.begun;
         self.bytes.append(&mut other.bytes);
         self.written += other.written;
-        self.progress = self.progress.max(other.progress);
     }
 }
 
@@ -123,9 +112,7 @@ mod tests {
     fn begun_until_all_is_written() {
         let mut output = begun(b"abc");
         assert_eq!((output.is_begun(), output.written(), output.len()), (true, 1, 2));
-        assert_eq!(output.progress(), None, "the socket had room");
         output.advance(2);
-        assert!(output.progress().is_some());
         assert_eq!((output.is_begun(), output.written()), (false, 3));
         assert!(!Output::rest(Vec::new()).is_begun() && Output::rest(b"a".into()).is_begun());
     }

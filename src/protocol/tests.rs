@@ -250,7 +250,7 @@ fn text_that_is_not_utf8_fails_before_its_message_is_whole() {
     {
         let mut run = Run::of(&[half]);
         assert_eq!(run.written(), close_frame(1007, UTF8));
-        assert!(run.protocol.is_closed() && run.protocol.half_read.is_none());
+        assert!(run.protocol.is_closed());
         assert_eq!(run.protocol.unfinished(), None);
     }
     // A character that may still be finished is not a fault.
@@ -453,7 +453,7 @@ fn the_server_sends_one_close_however_often_it_has_reason_to() {
     assert_eq!(run.written(), close_frame(1001, "away"));
     assert_eq!(run.protocol.closing().cloned(), by_server(away()));
     assert!(run.protocol.is_closed());
-    assert!(run.protocol.context.is_none() && run.protocol.half_read.is_none());
+    assert!(run.protocol.context.is_none() && run.protocol.unfinished.is_none());
 }
 
 #[test]
@@ -656,12 +656,12 @@ fn a_connection_that_closes_is_not_asked_whether_it_is_there() {
 fn an_open_connection_keeps_something_only_while_half_read() {
     let text = masked(0x81, b"text");
     let mut run = Run::new();
-    let half_read = |run: &Run| (run.protocol.half_read.is_some(), !run.protocol.is_between_messages());
-    assert_eq!(half_read(&run), (false, false));
+    let keeps = |run: &Run| (run.protocol.unfinished.is_some(), run.protocol.context.is_some());
+    assert_eq!(keeps(&run), (false, false));
     run.receive(&text[..3]);
-    assert_eq!(half_read(&run), (true, true));
+    assert_eq!(keeps(&run), (true, false));
     run.receive(&text[3..]);
-    assert_eq!(half_read(&run), (false, false));
+    assert_eq!(keeps(&run), (false, false));
 }
 
 #[test]

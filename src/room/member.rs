@@ -27,8 +27,8 @@ pub struct Member {
     last_words: u64,
     /// Whether the client is not read, because it must wait to speak.
     is_waiting: bool,
-    /// How long it has waited since the view was told.
-    waited: Duration,
+    /// How long it has waited since the view was told, in seconds.
+    waited: f32,
 }
 
 /// The reason that the room no longer sends to a member.
@@ -52,7 +52,7 @@ impl Member {
     /// The membership of a connection that has a place.
     pub(super) fn new(room: Arc<Room>, client: Arc<Client>, joined: u64) -> Self {
         let said = room.pace.newcomer(Instant::now());
-        Self { room, client, joined, said, last_words: 0, is_waiting: false, waited: Duration::ZERO }
+        Self { room, client, joined, said, last_words: 0, is_waiting: false, waited: 0.0 }
     }
 
     pub(super) fn list(&self) -> MutexGuard<'_, List> {
@@ -86,9 +86,9 @@ impl Member {
             Poll::Pending => Poll::Pending,
         };
         self.is_waiting = waited.is_pending();
-        self.waited += ready!(waited);
-        if self.waited >= SHOWN_WAIT {
-            self.room.view.waited(&self.client, take(&mut self.waited));
+        self.waited += ready!(waited).as_secs_f32();
+        if self.waited >= SHOWN_WAIT.as_secs_f32() {
+            self.room.view.waited(&self.client, Duration::from_secs_f32(take(&mut self.waited)));
         }
         Poll::Ready(Ok(PACED_READ))
     }
