@@ -334,18 +334,3 @@ impl Connection {
         ending.log(&server, &client, lasted, messages);
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn size_of_future<F>(_: fn(Arc<Shared>, Upgraded, OwnedSemaphorePermit) -> F) -> usize {
-        size_of::<F>()
-    }
-
-    #[test]
-    fn idle_connection_is_small() {
-        // tokio adds 104 bytes, and rounds up to a multiple of 128.
-        assert!(size_of_future(run) <= 4 * 128 - 104);
-    }
-}
