@@ -51,6 +51,8 @@ pub enum Purpose {
 /// A connection that has just been upgraded.
 #[derive(Debug)]
 pub struct Upgraded {
+    /// What all connections share.
+    pub server: Arc<Shared>,
     /// What the server knows of it.
     pub client: Arc<Client>,
     /// The socket, out of hyper.
@@ -59,6 +61,8 @@ pub struct Upgraded {
     pub early: Bytes,
     /// The endpoint.
     pub purpose: Purpose,
+    /// Its place among all connections, released once TCP is closed.
+    pub permit: OwnedSemaphorePermit,
 }
 
 /// What writes a connection's frames.
@@ -86,6 +90,8 @@ struct Connection {
     messages: u64,
     /// Bytes read before the closing handshake.
     bytes_in: u64,
+    /// The last field, so that it is dropped once TCP is closed.
+    _permit: OwnedSemaphorePermit,
 }
 
 /// The reason that a connection's task woke.
@@ -117,22 +123,21 @@ struct Scratch {
     said: Vec<u8>,
 }
 
-/// Runs a connection, from the first byte after the handshake until TCP is closed. Then releases the permit.
+/// Runs a connection, from the first byte after the handshake until TCP is closed.
 ///
 /// An idle connection is little more than this future, so it is kept small. An `async fn` would store its arguments besides
 /// the connection. `close` is boxed, so that its state does not enlarge the future.
-pub fn run(server: Arc<Shared>, upgraded: Upgraded, permit: OwnedSemaphorePermit) -> impl Future<Output = ()> {
-    let mut connection = Connection::open(server, upgraded);
+pub fn run(upgraded: Upgraded) -> impl Future<Output = ()> {
+    let mut connection = Connection::open(upgraded);
     async move {
         let end = connection.converse().await;
         Box::pin(connection.close(end)).await;
-        drop(permit);
     }
 }
 
 impl Connection {
-    fn open(server: Arc<Shared>, upgraded: Upgraded) -> Self {
-        let Upgraded { client, socket, early, purpose } = upgraded;
+    fn open(upgraded: Upgraded) -> Self {
+        let Upgraded { server, client, socket, early, purpose, permit: _permit } = upgraded;
         let (reader, writer) = socket.into_split();
         let seat = match purpose {
             Purpose::Chat(member) => {
@@ -144,7 +149,7 @@ impl Connection {
         let protocol = Protocol::new(server.limits.max_message_size, server.limits.ping_interval, Instant::now());
         let early = (!early.is_empty()).then(|| Box::new(early));
         let (share, own) = (Share::default(), Output::new());
-        Self { server, client, reader, seat, protocol, early, share, own, messages: 0, bytes_in: 0 }
+        Self { server, client, reader, seat, protocol, early, share, own, messages: 0, bytes_in: 0, _permit }
     }
 
     /// The event loop (phase 3), until a closing handshake begins or the connection fails. Not an `async fn`, which would store
@@ -266,17 +271,23 @@ impl Connection {
             Seat::Alone(..) => READ_SIZE,
         };
         SCRATCH.with_borrow_mut(|scratch| {
-            if let Some(mut early) = self.early.take() {
-                let input = early.split_to(most.min(early.len()));
-                self.early = (!early.is_empty()).then_some(early);
-                self.receive(&input, &mut scratch.said);
-                return Poll::Ready(Ok(input.len()));
-            }
-            let mut read = ReadBuf::new(&mut scratch.read[..most]);
-            ready!(Pin::new(&mut self.reader).poll_read(context, &mut read))?;
-            self.receive(read.filled(), &mut scratch.said);
-            Poll::Ready(Ok(read.filled().len()))
+            let input = ready!(self.poll_input(context, &mut scratch.read[..most]))?;
+            self.receive(input, &mut scratch.said);
+            Poll::Ready(Ok(input.len()))
         })
+    }
+
+    /// Reads once: what hyper has read beyond the request, then from the socket. Returns what was read.
+    fn poll_input<'a>(&mut self, context: &mut Context<'_>, buffer: &'a mut [u8]) -> Poll<io::Result<&'a [u8]>> {
+        let mut read = ReadBuf::new(buffer);
+        if let Some(early) = &mut self.early {
+            read.put_slice(&early.split_to(early.len().min(read.remaining())));
+            self.early.take_if(|early| early.is_empty());
+        } else {
+            ready!(Pin::new(&mut self.reader).poll_read(context, &mut read))?;
+        }
+        let length = read.filled().len();
+        Poll::Ready(Ok(&buffer[..length]))
     }
 
     /// Hands input to the protocol. A text in the chat goes to everyone, an echo back to the client.
@@ -332,5 +343,46 @@ impl Connection {
         drop(seat);
         server.view.ended(&client, Some(Life { messages, bytes_in, bytes_out, lasted }));
         ending.log(&server, &client, lasted, messages);
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::http::admission::Admission;
+    use crate::server::shared::Options;
+    use crate::view::hooks::View;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+    use tokio::runtime::Builder;
+
+    /// What hyper has read beyond the request comes before what the socket has, also for a connection that closes before it has
+    /// read anything. Otherwise, the client's Close would not be found, and the server would wait for the client.
+    #[test]
+    fn early_bytes_are_the_first_ones_of_the_closing_handshake() {
+        Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+            let view = View::new(|_, _, _| (), Admission::default());
+            let server = Arc::new(Shared::new(&Options::default(), view));
+            server.stop.tell();
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+            let (socket, _) = listener.accept().await.unwrap();
+            // "half" in one frame, and the Close that answers the server's.
+            let (early, rest) = b"\x81\x84\0\0\0\0half\x88\x82\0\0\0\0\x03\xe9".split_at(7);
+            client.write_all(rest).await.unwrap();
+            let upgraded = Upgraded {
+                client: Arc::new(Client::new(1, 0)),
+                socket,
+                early: Bytes::from_static(early),
+                purpose: Purpose::Echo,
+                permit: server.permit().unwrap().0,
+                server,
+            };
+            timeout(CLOSE_DEADLINE / 2, run(upgraded)).await.expect("the closing handshake is clean");
+            let mut close = Vec::new();
+            client.read_to_end(&mut close).await.unwrap();
+            assert_eq!(close, b"\x88\x1a\x03\xe9the server is going away");
+        });
     }
 }

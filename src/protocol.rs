@@ -17,10 +17,9 @@ pub mod output;
 pub mod silence;
 
 use crate::frame::text::{unmask, whole_text_frame};
-use crate::frame::{Failure, Frames, Reached};
-use crate::limits::{UNFINISHED_MESSAGE_AGE, UNFINISHED_MESSAGE_RATE};
-use half_read::HalfRead;
-use memory::{Memory, failure_of, new_context};
+use crate::frame::{Failure, Reached};
+use half_read::Unfinished;
+use memory::{Memory, failure_of, invalid_close_code, new_context};
 use output::Output;
 use silence::{Due, Silence};
 use std::io::{self, ErrorKind};
@@ -63,14 +62,6 @@ pub struct Protocol {
     closed: bool,
     /// Whether both Close frames were exchanged, and the client's was its last frame.
     clean: bool,
-}
-
-/// A message that has been read in part, or a control frame. A message includes the control frames between its fragments.
-#[derive(Debug)]
-struct Unfinished {
-    since: Instant,
-    frames: Frames,
-    half_read: HalfRead,
 }
 
 impl Protocol {
@@ -293,29 +284,6 @@ impl Protocol {
             Due::End => true,
         }
     }
-}
-
-impl Unfinished {
-    /// Nothing yet: what comes next begins now.
-    fn new(max_message_size: usize, now: Instant) -> Box<Self> {
-        Box::new(Self { since: now, frames: Frames::new(max_message_size), half_read: HalfRead::default() })
-    }
-
-    /// The time that the client has for it.
-    fn time(&self) -> Duration {
-        UNFINISHED_MESSAGE_AGE + Duration::from_secs(self.frames.unfinished_bytes() / UNFINISHED_MESSAGE_RATE)
-    }
-
-    fn deadline(&self) -> Instant {
-        self.since + self.time()
-    }
-}
-
-/// The failure for a close code that must not be sent. tungstenite rejects it too, but without naming the rule.
-fn invalid_close_code(frames: &Frames) -> Option<Failure> {
-    let code = frames.close_code().filter(|code| !CloseCode::from(*code).is_allowed())?;
-    let reason = format!("close code {code} must not be sent, RFC 6455 7.4");
-    Some(Failure::new(CloseCode::Protocol, reason))
 }
 
 #[cfg(test)]

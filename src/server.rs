@@ -140,21 +140,18 @@ async fn accept(server: Arc<Shared>, listener: TcpListener, runtimes: Arc<[Handl
     }
 }
 
-/// What an upgraded connection runs with.
-type Handover = (Arc<Shared>, Upgraded, OwnedSemaphorePermit);
-
 /// Serves a connection: HTTP first, and then the WebSocket, if it is upgraded. HTTP is boxed, because it needs four times the
 /// memory of a WebSocket, but not for long. A task for each would leave more holes in memory.
-fn serve_connection(http: impl Future<Output = Option<Handover>>) -> impl Future<Output = ()> {
+fn serve_connection(http: impl Future<Output = Option<Upgraded>>) -> impl Future<Output = ()> {
     let http = Box::pin(http);
     async move {
-        let Some((server, upgraded, permit)) = http.await else { return };
-        connection::run(server, upgraded, permit).await;
+        let Some(upgraded) = http.await else { return };
+        connection::run(upgraded).await;
     }
 }
 
 /// Serves the HTTP phase of a connection: up to [`MAX_REQUESTS`](crate::limits::MAX_REQUESTS) requests, one after another.
-async fn serve_http(socket: TcpStream, service: HttpService, permit: OwnedSemaphorePermit) -> Option<Handover> {
+async fn serve_http(socket: TcpStream, service: HttpService, permit: OwnedSemaphorePermit) -> Option<Upgraded> {
     let (server, client) = (Arc::clone(service.server()), Arc::clone(service.client()));
     server.view.accepted(&client);
     let wire = Wire::new(socket, Arc::clone(&client), server.view.clone());
@@ -173,8 +170,7 @@ async fn serve_http(socket: TcpStream, service: HttpService, permit: OwnedSemaph
         (Ok(()), Some(purpose)) => {
             // A copy: even an empty part would keep hyper's buffer in memory.
             let early = Bytes::copy_from_slice(&parts.read_buf);
-            let upgraded = Upgraded { client, socket: wire.into_socket(), early, purpose };
-            return Some((server, upgraded, permit));
+            return Some(Upgraded { server, client, socket: wire.into_socket(), early, purpose, permit });
         }
         // Boxed, so that its buffer does not enlarge the future.
         (Ok(()), None) => Box::pin(wire.linger(patience)).await,

@@ -15,7 +15,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::AsyncWrite;
 use tokio::net::tcp::OwnedWriteHalf;
 use tokio::time::timeout;
 
@@ -107,9 +107,8 @@ impl Connection {
         }
         ready!(self.server.unfinished.poll_room(context));
         SCRATCH.with_borrow_mut(|scratch| {
-            let mut read = ReadBuf::new(&mut scratch.read);
-            ready!(Pin::new(&mut self.reader).poll_read(context, &mut read))?;
-            let (input, ended) = (read.filled(), read.filled().is_empty());
+            let input = ready!(self.poll_input(context, &mut scratch.read))?;
+            let ended = input.is_empty();
             if ended || !self.protocol.is_closed() {
                 let start = Start::aligned(self.protocol.is_between_messages());
                 self.server.view.read(&self.client, input, start);

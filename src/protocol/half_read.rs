@@ -9,10 +9,12 @@
 
 use crate::frame::header_reader::HeaderReader;
 use crate::frame::text::unmask;
-use crate::frame::{Header, MAX_HEADER};
+use crate::frame::{Frames, Header, MAX_HEADER};
+use crate::limits::{UNFINISHED_MESSAGE_AGE, UNFINISHED_MESSAGE_RATE};
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read};
 use std::mem::take;
+use std::time::{Duration, Instant};
 use tungstenite::protocol::frame::FrameHeader;
 use tungstenite::protocol::frame::coding::{Data, OpCode};
 
@@ -23,7 +25,35 @@ const FIRST_PART: usize = 256;
 /// The largest part in bytes. The last part of a message may be almost empty, and the allocator adds some bytes to each.
 const LARGEST_PART: usize = 4096;
 
-/// What has been read of one client's current frame and message. [`Frames`](crate::frame::Frames) has checked the headers.
+/// A message that has been read in part, with the control frames between its fragments, or a control frame alone.
+#[derive(Debug)]
+pub(super) struct Unfinished {
+    /// When it began, or when the client was last kept from going on.
+    pub since: Instant,
+    /// The walk over its frames.
+    pub frames: Frames,
+    /// Its bytes.
+    pub half_read: HalfRead,
+}
+
+impl Unfinished {
+    /// Nothing yet: what comes next begins now.
+    pub fn new(max_message_size: usize, now: Instant) -> Box<Self> {
+        Box::new(Self { since: now, frames: Frames::new(max_message_size), half_read: HalfRead::default() })
+    }
+
+    /// The time that the client has for it.
+    pub fn time(&self) -> Duration {
+        UNFINISHED_MESSAGE_AGE + Duration::from_secs(self.frames.unfinished_bytes() / UNFINISHED_MESSAGE_RATE)
+    }
+
+    /// When it must be finished.
+    pub fn deadline(&self) -> Instant {
+        self.since + self.time()
+    }
+}
+
+/// What has been read of one client's current frame and message. [`Frames`] has checked the headers.
 #[derive(Debug, Default)]
 pub(super) struct HalfRead {
     header: HeaderReader,

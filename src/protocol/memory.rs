@@ -1,7 +1,7 @@
 //! tungstenite without a socket.
 
 use super::output::Output;
-use crate::frame::Failure;
+use crate::frame::{Failure, Frames};
 use std::io::{self, ErrorKind, Read, Write};
 use tungstenite::error::{Error, ProtocolError};
 use tungstenite::protocol::frame::coding::CloseCode;
@@ -46,7 +46,7 @@ impl<R> Write for Memory<'_, R> {
     }
 }
 
-/// The close code and the rule for a tungstenite error. [`Frames`](crate::frame::Frames) has already checked the headers.
+/// The close code and the rule for a tungstenite error. [`Frames`] has already checked the headers.
 pub(super) fn failure_of(error: &Error) -> Failure {
     match error {
         Error::Utf8(_) | Error::Io(_) => {
@@ -57,4 +57,11 @@ pub(super) fn failure_of(error: &Error) -> Failure {
         }
         _ => Failure::new(CloseCode::Protocol, "the frames make no sense, RFC 6455 7.1.7"),
     }
+}
+
+/// The failure for a close code that must not be sent. tungstenite rejects it too, but without naming the rule.
+pub(super) fn invalid_close_code(frames: &Frames) -> Option<Failure> {
+    let code = frames.close_code().filter(|code| !CloseCode::from(*code).is_allowed())?;
+    let reason = format!("close code {code} must not be sent, RFC 6455 7.4");
+    Some(Failure::new(CloseCode::Protocol, reason))
 }

@@ -1,6 +1,7 @@
 use super::*;
 use crate::frame::encode;
 use crate::frame::tests::{KEY, LIMIT, claim, cuts, masked, split, valid_frames};
+use crate::limits::{UNFINISHED_MESSAGE_AGE, UNFINISHED_MESSAGE_RATE};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
