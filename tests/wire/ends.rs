@@ -1,6 +1,8 @@
 //! Phase 4: how connections end, and how the server stops.
 
 use crate::SWITCHBOARD;
+#[cfg(target_os = "linux")]
+use std::io::Read;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 use test_client::blocking::Client;
@@ -65,6 +67,22 @@ fn data_after_a_close_is_discarded() {
         witness.send_text("next");
         witness.expect(&says(8, "next"));
     });
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn close_and_the_end_of_tcp_are_one_packet() {
+    let server = Server::start(Options::default());
+    for _ in 0..50 {
+        let mut client = server.join(7);
+        client.send_frame(FIN | CLOSE, &close_payload(1000, ""));
+        let (mut socket, mut answer) = (client.into_socket(), [0; 4]);
+        socket.set_nonblocking(false).unwrap();
+        socket.read_exact(&mut answer).unwrap();
+        assert_eq!(answer, from_server(FIN | CLOSE, &close_payload(1000, ""))[..]);
+        socket.set_nonblocking(true).unwrap();
+        assert_eq!(socket.read(&mut answer).expect("the end has come, too"), 0);
+    }
 }
 
 #[test]
