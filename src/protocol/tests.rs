@@ -563,6 +563,18 @@ fn a_message_that_is_due_gets_1008_not_earlier() {
 }
 
 #[test]
+fn a_client_that_was_not_read_has_all_its_time_again() {
+    let (start, later) = (Instant::now(), Instant::now() + Duration::from_secs(10));
+    let mut run = Run::new();
+    run.protocol = Protocol::new(LIMIT, Some(UNFINISHED_MESSAGE_AGE * 2), start);
+    run.receive_at(start, &masked(0x01, b"half"));
+    run.protocol.excuse(later);
+    assert_eq!(run.protocol.deadline(), Some(later + UNFINISHED_MESSAGE_AGE));
+    run.receive_at(start, &masked(0x80, b""));
+    assert_eq!(run.protocol.deadline(), Some(later + UNFINISHED_MESSAGE_AGE * 2));
+}
+
+#[test]
 fn nothing_is_due_between_messages_or_once_the_server_has_closed() {
     let start = Instant::now();
     let mut run = Run::new();
