@@ -1,6 +1,7 @@
 //! Phase 3: what a client may send, and the answer to what it may not.
 
 use std::io::ErrorKind;
+use std::net::SocketAddr;
 use std::thread;
 use std::time::{Duration, Instant};
 use test_client::blocking::Client;
@@ -8,6 +9,7 @@ use test_client::frame::{
     BINARY, CLOSE, CONTINUATION, FIN, PING, PONG, RSV1, RSV2, RSV3, TEXT, client_header, close_payload, from_client,
     from_server, says, text,
 };
+use test_client::request::{opening, switching_protocols};
 use test_client::server::limits::{CLOSE_DEADLINE, UNFINISHED_MESSAGE_AGE};
 use test_client::server::{Limits, Options, Server, beside_neighbours, limits_with, max_message_size};
 
@@ -322,6 +324,53 @@ fn slow_reader_is_not_silent() {
         thread::sleep(3 * INTERVAL / MESSAGES as u32);
     }
     drop(speaker);
+}
+
+/// Options with this ping interval, for an echo that no socket holds.
+fn large_echo(ping_interval: Duration) -> Options {
+    let limits =
+        Limits { max_message_size: LARGE_ECHO, max_connections: 1, ..limits_with(ping_interval, 4 * LARGE_ECHO) };
+    Options { limits, ..Options::default() }
+}
+
+const LARGE_ECHO: usize = 32 << 20;
+
+/// As in the chat: it answers no Ping, but its full socket takes bytes again and again.
+#[test]
+fn slow_reader_of_an_echo_is_not_silent() {
+    const INTERVAL: Duration = Duration::from_secs(1);
+    const PIECES: usize = 200;
+    let server = Server::start(large_echo(INTERVAL));
+    let mut client = Client::open(server.address, "/echo");
+    client.send_frame(FIN | BINARY, &vec![0; LARGE_ECHO]);
+    for _ in 0..PIECES {
+        client.read_exactly(LARGE_ECHO / PIECES);
+        thread::sleep(4 * INTERVAL / PIECES as u32);
+    }
+}
+
+fn is_upgraded(address: SocketAddr) -> bool {
+    let mut client = Client::tcp(address);
+    client.send(opening(address, "/echo"));
+    client.read_head() == switching_protocols()
+}
+
+/// Whether or not there is an echo that it doesn't read.
+#[test]
+fn silent_client_of_the_echo_is_dropped() {
+    const INTERVAL: Duration = Duration::from_secs(1);
+    for echo in [0, LARGE_ECHO] {
+        let server = Server::start(large_echo(INTERVAL));
+        let mut client = Client::open(server.address, "/echo");
+        client.send_frame(FIN | BINARY, &vec![0; echo]);
+        let start = Instant::now();
+        // The server is full until then.
+        while !is_upgraded(server.address) {
+            assert!(start.elapsed() < 10 * INTERVAL, "it is still there");
+            thread::sleep(INTERVAL / 10);
+        }
+        assert!(start.elapsed() > INTERVAL, "it had no time for its Pong");
+    }
 }
 
 /// Its socket is full, so a Pong waits; but it speaks, and is heard.
