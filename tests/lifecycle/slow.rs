@@ -2,7 +2,7 @@
 
 use crate::viewer::Viewer;
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use test_client::DEADLINE;
 use test_client::frame::{says, text};
 use test_client::server::limits::{FRAME_STEPS_PER_SECOND, Limits, RESPONSE_DEADLINE, SHOWN_WAIT};
@@ -47,20 +47,28 @@ fn speaker_that_waits_for_a_slow_reader_is_shown() {
     let mut viewer = Viewer::open(server.address);
     let _reads_nothing = server.join(1);
     let mut speaker = server.join(2);
+    let start = Instant::now();
     let (mut writer, mut reader) = (speaker.second(), speaker.second());
     // This ends with the connection.
     thread::spawn(move || while writer.try_send(text(&"x".repeat(60_000)), DEADLINE).is_ok() {});
     thread::spawn(move || reader.read_to_end());
-    let step = loop {
-        let event = viewer.next();
-        if event.starts_with("loop #3 Client #2 waited: ") {
-            break event;
-        }
-    };
-    let (_, rest) = step.split_once(": speaks faster than the room can take: not read for ").unwrap();
-    let (time, rest) = rest.split_once(" ms (RFC 9293 3.8.6) [milliseconds: ").unwrap();
-    assert_eq!(rest, "...]");
-    assert!(time.parse::<u128>().unwrap() >= SHOWN_WAIT.as_millis(), "{step}");
+    let mut waited = Duration::ZERO;
+    for _ in 0..4 {
+        let step = loop {
+            let event = viewer.next();
+            if event.starts_with("loop #3 Client #2 waited: ") {
+                break event;
+            }
+        };
+        let (_, rest) = step.split_once(": speaks faster than the room can take: not read for ").unwrap();
+        let (time, rest) = rest.split_once(" ms (RFC 9293 3.8.6) [milliseconds: ").unwrap();
+        assert_eq!(rest, "...]");
+        let time = Duration::from_millis(time.parse().unwrap());
+        assert!(time >= SHOWN_WAIT, "{step}");
+        waited += time;
+    }
+    // Each step counts from the one before.
+    assert!(waited <= start.elapsed(), "{waited:?} in {:?}", start.elapsed());
     speaker.try_finish().unwrap();
 }
 
