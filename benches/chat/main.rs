@@ -33,17 +33,16 @@
 //!   CPU/delivery then.
 //! - **ratio**: the value for the first server under the same load, divided by this one's; the median over the rounds.
 
-mod connect;
+mod client;
 mod figures;
 mod floor;
+mod load;
 mod options;
 mod process;
 mod report;
 mod room;
-mod rounds;
 mod runner;
 mod scenarios;
-mod schedule;
 mod self_check;
 #[path = "../shared/spread.rs"]
 mod spread;

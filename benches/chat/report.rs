@@ -2,7 +2,7 @@
 
 use comfy_table::{CellAlignment, Table, presets};
 
-use crate::figures::Run;
+use crate::figures::{COMPARED, Run};
 use crate::runner::Entry;
 use crate::scenarios::Scenario;
 use crate::spread::Spread;
@@ -36,10 +36,10 @@ type Cell = (&'static str, String);
 /// Each figure, and the first server's value divided by this one's under the same load.
 fn figures(entry: &Entry, servers: &[Entry], run: Option<&Run>) -> Vec<Cell> {
     let mut cells = Vec::new();
-    for figure in run.iter().flat_map(|run| &run.figures) {
+    for (number, figure) in run.iter().flat_map(|run| &run.figures).enumerate() {
         let values = values(entry, figure.head);
         cells.push((figure.head, cell(Spread::of(values.clone()).map(|spread| spread.format(figure.scale)))));
-        if figure.is_compared && servers.len() > 1 {
+        if number < COMPARED && servers.len() > 1 {
             cells.push(("ratio", ratio(&self::values(&servers[0], figure.head), &values)));
         }
     }

@@ -5,8 +5,6 @@ use std::io::{self, IsTerminal};
 use std::path::Path;
 
 use anyhow::{Error, Result};
-use tokio::runtime::Builder;
-use tokio::task::unconstrained;
 
 use crate::figures::Run;
 use crate::options::Options;
@@ -83,9 +81,7 @@ fn run_once(entry: &Entry, scenario: &Scenario, row: &Row, options: &Options, co
     let (command, stdout) = &entry.start;
     let server = Process::start(command, *stdout);
     pin(1);
-    // One thread for all clients. The load must not yield while it has something to send.
-    let runtime = Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(unconstrained(row.load.run(&server?, options.time)))
+    row.load.run(&server?, options.time)
 }
 
 fn show_progress(text: &str) {

@@ -36,7 +36,7 @@ fn every_fault_is_detected() {
     let [mut binary, mut changed, mut nameless] = [a0.clone(), a0.clone(), a0.clone()];
     binary[0] = 0x82;
     changed[30] ^= 1;
-    nameless[8] ^= 1;
+    nameless[11] ^= 0x40;
     let of_nobody = message(SENDERS, 0);
     let [all_a, all_b] = [0, 1].map(|sender| (0..10).flat_map(|number| message(sender, number)).collect::<Vec<_>>());
 
@@ -82,15 +82,17 @@ fn transcript() -> Transcript {
 
 /// A message as a server must deliver it, encoded independently of `transcript.rs`.
 fn message(sender: usize, number: u64) -> Vec<u8> {
-    let payload = format!("Client #{sender} says: {sender:05}:{number:010}");
+    let id = 100 + sender;
+    let payload = format!("Client #{id} says: {id:05}:{number:010}");
     let mut frame = vec![0x81, payload.len() as u8];
     frame.extend(payload.bytes());
     frame
 }
 
 fn client_frames_are_masked_text() {
-    let (write, bytes) = transcript().begin_write(1, Instant::now());
-    assert_eq!(bytes, 10 * message(1, 10).len());
+    let mut transcript = transcript();
+    let write = transcript.begin_write(1, Instant::now());
+    assert_eq!(transcript.expected, 30 * message(1, 10).len(), "the third write of 10 messages");
     let (frame, _) = Frame::parse(&write).expect("a frame");
-    assert_eq!(frame, Frame { first: 0x81, masked: true, payload: b"00001:0000000010".into() });
+    assert_eq!(frame, Frame { first: 0x81, masked: true, payload: b"00101:0000000010".into() });
 }
