@@ -1,4 +1,4 @@
-//! Requests, the checks of their responses, and a client that blocks while it reads.
+//! Requests, the checks of their responses, and clients whose reads block.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -12,7 +12,7 @@ use test_client::server::PAGE;
 /// The longest wait for an answer. Some servers send a Ping 20 s after the 101, which the clients here do not expect.
 pub const DEADLINE: Duration = Duration::from_secs(18);
 
-pub const END_OF_HEAD: &[u8] = b"\r\n\r\n";
+pub const END_OF_HEAD: &[u8; 4] = b"\r\n\r\n";
 
 /// One read takes the whole page.
 const READ_BYTES: usize = 64 * 1024;
@@ -46,24 +46,14 @@ impl Request {
 
     /// Checks the head of the response.
     pub fn check(self, head: &[u8]) -> Result<Response> {
-        let is_expected = |response: &Response| {
-            let header = |name| response.header(name).unwrap_or_default();
-            match self {
-                Request::Page => response.status == 200 && header("content-length") == PAGE.len().to_string(),
-                Request::Steps => response.status == 200 && header("content-type").starts_with("text/event-stream"),
-                Request::Chat(_) => response.status == 101 && header("sec-websocket-accept") == ACCEPT,
-            }
+        let (expected, status, name, value) = match self {
+            Request::Page => ("200 with the page's length", 200, "content-length", &*PAGE.len().to_string()),
+            Request::Steps => ("200 with an event stream", 200, "content-type", "text/event-stream; charset=utf-8"),
+            Request::Chat(_) => ("101 with the accept value", 101, "sec-websocket-accept", ACCEPT),
         };
-        let response = Response::parse(head).filter(is_expected);
-        response.with_context(|| format!("expected {}, got \"{}\"", self.expected(), head.escape_ascii()))
-    }
-
-    fn expected(self) -> &'static str {
-        match self {
-            Request::Page => "200 with the page's length",
-            Request::Steps => "200 with an event stream",
-            Request::Chat(_) => "101 with the accept value",
-        }
+        let response =
+            Response::parse(head).filter(|response| response.status == status && response.header(name) == Some(value));
+        response.with_context(|| format!("expected {expected}, got \"{}\"", head.escape_ascii()))
     }
 }
 
@@ -72,60 +62,41 @@ pub fn address(port: u16) -> SocketAddr {
     (Ipv4Addr::LOCALHOST, port).into()
 }
 
-pub struct Client {
-    /// Its buffer has what was received after the last response.
-    pub reader: BufReader<TcpStream>,
-    port: u16,
-}
+/// A client. Its buffer has what it received after the last response.
+pub type Client = BufReader<TcpStream>;
 
-impl Client {
-    pub fn connect(port: u16) -> Result<Client> {
-        Client::over(TcpStream::connect(address(port)).context("connecting")?, port)
-    }
-
-    /// Connects a client that is not to read, so its buffers should be small.
-    pub fn connect_stuck(port: u16) -> Result<Client> {
-        let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+/// Connects a client. If it is not to read, its socket's buffers are small.
+pub fn connect(port: u16, is_stuck: bool) -> Result<Client> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    if is_stuck {
         #[cfg(unix)]
         socket.set_tcp_mss(STUCK_SEGMENT_BYTES)?;
         socket.set_recv_buffer_size(STUCK_RECEIVE_BYTES)?;
-        socket.connect(&address(port).into()).context("connecting")?;
-        Client::over(socket.into(), port)
     }
+    socket.connect(&address(port).into()).context("connecting")?;
+    socket.set_tcp_nodelay(true)?;
+    socket.set_read_timeout(Some(DEADLINE))?;
+    Ok(BufReader::with_capacity(READ_BYTES, socket.into()))
+}
 
-    fn over(stream: TcpStream, port: u16) -> Result<Client> {
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(DEADLINE))?;
-        Ok(Client { reader: BufReader::with_capacity(READ_BYTES, stream), port })
-    }
+pub fn send(client: &Client, bytes: &[u8]) -> Result<()> {
+    client.get_ref().write_all(bytes).context("writing")
+}
 
-    pub fn send(&mut self, bytes: &[u8]) -> Result<()> {
-        self.reader.get_ref().write_all(bytes).context("writing")
+/// Reads and checks the head of a response.
+pub fn read_head(client: &mut Client, request: Request) -> Result<Response> {
+    let mut head = Vec::new();
+    while !head.ends_with(END_OF_HEAD) {
+        let count = client.read_until(b'\n', &mut head).with_context(|| format!("no response in {DEADLINE:?}"))?;
+        ensure!(count > 0, "expected a response, got \"{}\" and the end of the stream", head.escape_ascii());
     }
+    request.check(&head)
+}
 
-    /// Reads and checks the head of a response.
-    pub fn head(&mut self, request: Request) -> Result<Response> {
-        let mut head = Vec::new();
-        while !head.ends_with(END_OF_HEAD) {
-            let read = self.reader.read_until(b'\n', &mut head);
-            let count = read.with_context(|| format!("expected {} in {DEADLINE:?}", request.expected()))?;
-            ensure!(count > 0, "expected {}, got the end of the stream", request.expected());
-        }
-        request.check(&head)
-    }
-
-    pub fn open(mut self, request: Request) -> Result<Client> {
-        self.send(&request.bytes(self.port))?;
-        self.head(request).with_context(|| format!("{request:?}"))?;
-        Ok(self)
-    }
-
-    /// Ends the use of blocking reads, before anything was received after the response.
-    pub fn into_stream(self) -> Result<mio::net::TcpStream> {
-        let rest = self.reader.buffer();
-        ensure!(rest.is_empty(), "expected nothing after the response, got \"{}\"", rest.escape_ascii());
-        let stream = self.reader.into_inner();
-        stream.set_nonblocking(true)?;
-        Ok(mio::net::TcpStream::from_std(stream))
-    }
+/// Connects a client of the chat, and waits for its 101.
+pub fn join(port: u16, id: usize, is_stuck: bool) -> Result<Client> {
+    let mut client = connect(port, is_stuck)?;
+    send(&client, &Request::Chat(id).bytes(port))?;
+    read_head(&mut client, Request::Chat(id)).with_context(|| format!("client {id}"))?;
+    Ok(client)
 }

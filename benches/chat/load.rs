@@ -1,11 +1,12 @@
 //! What the clients do in a run.
 
+use std::ops::Range;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::client::{Client, DEADLINE, Request};
+use crate::client::{self, DEADLINE, Request};
 use crate::figures::{Figure, Meter, Run};
 use crate::process::Process;
 use crate::room::{Room, SETTLE};
@@ -82,16 +83,15 @@ impl Chat {
         // One more write for the last message of a storm.
         let writes = scheduled.div_ceil(self.senders) + 1;
         let transcript = Transcript::new(self.clients, self.senders, writes, self.messages, self.text_bytes);
-        let chat = |number| Request::Chat(FIRST_ID + number);
-        let join = |number| Client::connect(server.port)?.open(chat(number))?.into_stream();
-        let join_all = |count| (0..count).map(join).collect::<Result<Vec<_>>>();
-        drop(join_all(self.clients.min(WARM_UP_CLIENTS))?);
+        let join = |numbers: Range<usize>, is_stuck| -> Result<Vec<_>> {
+            numbers.map(|number| client::join(server.port, FIRST_ID + number, is_stuck)).collect()
+        };
+        drop(join(0..self.clients.min(WARM_UP_CLIENTS), false)?);
         sleep(SETTLE);
         let memory_before = system::memory(server.id());
-        let mut room = Room::new(server.port, join_all(self.clients)?, transcript)?;
-        let join_stuck = |number| Client::connect_stuck(server.port)?.open(chat(self.clients + number));
-        let stuck = (0..self.stuck).map(join_stuck).collect::<Result<Vec<_>>>()?;
-        room.add_viewers(self.viewers)?;
+        let mut room = Room::new(server.port, join(0..self.clients, false)?, transcript)?;
+        let stuck = join(self.clients..self.clients + self.stuck, true)?;
+        room.admit((0..self.viewers).map(|_| Request::Steps));
         room.settle()?;
         let memory = (system::memory(server.id()) - memory_before) / self.clients as f64;
         let mut run = match self.rate {
@@ -144,7 +144,7 @@ impl Chat {
 
     fn run_schedule(&self, room: &mut Room, server: &Process, writes: usize) -> Result<Run> {
         let meter = Meter::start(server);
-        room.admit(self.newcomers);
+        room.admit((0..self.newcomers).map(|number| Request::Chat(FIRST_ID + self.clients + number)));
         for number in 0..writes {
             let due = meter.started + Duration::from_secs(1) / self.rate * number as u32;
             room.wait_until(due)?;

@@ -9,11 +9,11 @@
 //! | `report.rs` | the tables |
 //! | `runner.rs`, `options.rs` | which server runs when, and on which core |
 //! | `scenarios.rs` | the scenarios and the question each one answers |
-//! | `rounds.rs`, `schedule.rs`, `visits.rs` | what the clients do in a run |
+//! | `load.rs`, `visits.rs` | what the clients do in a run |
 //! | `figures.rs` | what a run measures |
-//! | `room.rs` | the clients as tasks |
+//! | `room.rs` | the clients in one event loop |
 //! | `transcript.rs` | the messages, and the checks of what the clients receive; `self_check.rs` tests these |
-//! | `connect.rs` | the opening handshake |
+//! | `client.rs` | requests, and the checks of their responses |
 //! | `process.rs`, `system.rs` | a server process: start, CPU clock, memory, end |
 //! | `floor.rs` | the least a chat server can do; a server's distance from it is the cost of its own work |
 //!
@@ -38,6 +38,7 @@ mod figures;
 mod floor;
 mod load;
 mod options;
+#[path = "../shared/process.rs"]
 mod process;
 mod report;
 mod room;
@@ -61,38 +62,36 @@ use options::Options;
 /// Above this load average, other programs are disturbing the measurement.
 const QUIET_LOAD_AVERAGE: f64 = 0.5;
 
-fn main() -> ExitCode {
+fn main() -> Result<ExitCode> {
     if env::args_os().nth(1).is_some_and(|first| first == runner::FLOOR) {
-        let served = serve_floor();
-        return served.map_or_else(|error| fail(&error.to_string(), 1), |()| ExitCode::SUCCESS);
+        floor::serve(env::var("PORT").context("the floor needs PORT in the environment")?.parse()?)?;
     }
-    match options::parse() {
-        Ok(None) => options::print_help(),
-        Ok(Some(options)) if run(&options) => return fail("at least one server FAILED a scenario, see above", 1),
-        Ok(Some(_)) => {}
-        Err(error) => return fail(&format!("{error}; see --help"), 2),
-    }
-    ExitCode::SUCCESS
-}
-
-fn fail(error: &str, status: u8) -> ExitCode {
-    eprintln!("error: {error}");
-    ExitCode::from(status)
-}
-
-/// Runs all scenarios. Returns whether a server failed one of them.
-fn run(options: &Options) -> bool {
+    let options = match options::parse() {
+        Ok(Some(options)) => options,
+        Ok(None) => {
+            options::print_help();
+            return Ok(ExitCode::SUCCESS);
+        }
+        Err(error) => {
+            eprintln!("error: {error}; see --help");
+            return Ok(ExitCode::from(2));
+        }
+    };
     self_check::run();
     system::raise_open_files();
     let cores = system::cores();
-    print_conditions(options, &cores);
+    print_conditions(&options, &cores);
     let mut has_failed = false;
     for scenario in &options.scenarios {
-        let rows = runner::run(scenario, options, &cores);
-        report::print(scenario, &rows);
-        has_failed |= rows.iter().flatten().any(|entry| entry.fault.is_some());
+        let entries = runner::run(scenario, &options, &cores);
+        report::print(scenario, &entries);
+        has_failed |= entries.iter().any(|entry| entry.fault.is_some());
     }
-    has_failed
+    if has_failed {
+        eprintln!("error: at least one server FAILED a scenario, see above");
+        return Ok(ExitCode::FAILURE);
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn print_conditions(options: &Options, cores: &[usize]) {
@@ -113,10 +112,4 @@ fn print_conditions(options: &Options, cores: &[usize]) {
         "Rounds: {}, of {:?} each. A cell is the median (min–max). Ratio: the first server's value divided by this one's.",
         options.rounds, options.time
     );
-}
-
-/// Runs this executable as the floor, on the port in `PORT`.
-fn serve_floor() -> Result<()> {
-    let port = env::var("PORT").ok().and_then(|port| port.parse().ok());
-    floor::serve(port.context("the floor needs PORT in the environment")?)
 }

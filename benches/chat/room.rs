@@ -1,7 +1,7 @@
 //! The clients of a run: one thread and one event loop for all of them. Any fault ends the run.
 
+use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
-use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -9,8 +9,8 @@ use mio::event::Event;
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 
-use crate::client::{Client, END_OF_HEAD, Request, address};
-use crate::transcript::{FIRST_ID, Transcript};
+use crate::client::{Client, DEADLINE, END_OF_HEAD, Request, address};
+use crate::transcript::Transcript;
 
 /// Some servers write the 101 before they add the connection to their list, so the senders wait this long.
 pub const SETTLE: Duration = Duration::from_millis(200);
@@ -42,8 +42,8 @@ pub struct Room {
     /// The clients that chat. The first of them are the senders.
     members: Vec<TcpStream>,
     onlookers: Vec<Onlooker>,
-    /// The IDs of those that will join while the others chat.
-    newcomers: Range<usize>,
+    /// The requests of onlookers that have not begun to connect.
+    waiting: VecDeque<Request>,
     pub transcript: Transcript,
 }
 
@@ -60,46 +60,32 @@ struct Onlooker {
 }
 
 impl Room {
-    /// Lets clients that have their 101 chat, in the order of their IDs.
-    pub fn new(port: u16, members: Vec<TcpStream>, transcript: Transcript) -> Result<Room> {
+    /// Lets clients that have their 101 chat.
+    pub fn new(port: u16, clients: Vec<Client>, transcript: Transcript) -> Result<Room> {
         let mut room = Room {
             port,
             poll: Poll::new()?,
             events: Events::with_capacity(4096),
             chunk: vec![0; READ_BYTES].into(),
-            members: Vec::with_capacity(members.len()),
+            members: Vec::with_capacity(clients.len()),
             onlookers: Vec::new(),
-            newcomers: 0..0,
+            waiting: VecDeque::new(),
             transcript,
         };
-        for member in members {
-            let member = room.register(member)?;
+        for client in clients {
+            let rest = client.buffer();
+            ensure!(rest.is_empty(), "expected nothing after the 101, got \"{}\"", rest.escape_ascii());
+            let stream = client.into_inner();
+            stream.set_nonblocking(true)?;
+            let member = room.register(TcpStream::from_std(stream))?;
             room.members.push(member);
         }
         Ok(room)
     }
 
-    /// Connects viewers of `/lifecycle`.
-    pub fn add_viewers(&mut self, count: usize) -> Result<()> {
-        for _ in 0..count {
-            let stream = Client::connect(self.port)?.open(Request::Steps)?.reader.into_inner();
-            stream.set_nonblocking(true)?;
-            self.add_onlooker(TcpStream::from_std(stream), Request::Steps, Some(Instant::now()))?;
-        }
-        Ok(())
-    }
-
-    /// Lets newcomers connect from now on, as fast as possible while the others' messages are read.
-    pub fn admit(&mut self, count: usize) {
-        let first = FIRST_ID + self.members.len();
-        self.newcomers = first..first + count;
-    }
-
-    fn add_onlooker(&mut self, stream: TcpStream, request: Request, opened: Option<Instant>) -> Result<()> {
-        let stream = self.register(stream)?;
-        let has_asked = opened.is_some();
-        self.onlookers.push(Onlooker { stream, request, has_asked, opened, received: Vec::new() });
-        Ok(())
+    /// Lets onlookers connect from now on, as fast as possible while the others' messages are read.
+    pub fn admit(&mut self, onlookers: impl IntoIterator<Item = Request>) {
+        self.waiting.extend(onlookers);
     }
 
     /// Tokens number the members first, then the onlookers.
@@ -109,14 +95,19 @@ impl Room {
         Ok(stream)
     }
 
-    /// When the last of the newcomers got its 101, if all have.
+    /// When the last of the onlookers got its response, if all have.
     pub fn all_opened(&self) -> Option<Instant> {
         let opened: Option<Vec<Instant>> = self.onlookers.iter().map(|onlooker| onlooker.opened).collect();
-        opened.filter(|_| self.newcomers.is_empty())?.into_iter().max()
+        opened.filter(|_| self.waiting.is_empty())?.into_iter().max()
     }
 
-    /// Waits until the server has added everyone to its lists. What viewers receive until then does not count.
+    /// Waits until the server has added everyone to its lists. What onlookers receive until then does not count.
     pub fn settle(&mut self) -> Result<()> {
+        let deadline = Instant::now() + DEADLINE;
+        while !self.waiting.is_empty() || self.onlookers.iter().any(|onlooker| onlooker.opened.is_none()) {
+            ensure!(Instant::now() < deadline, "expected a response to each onlooker in {DEADLINE:?}");
+            self.turn(deadline)?;
+        }
         self.wait_until(Instant::now() + SETTLE)?;
         self.onlookers.iter_mut().for_each(|onlooker| onlooker.received.clear());
         Ok(())
@@ -125,11 +116,11 @@ impl Room {
     /// Makes a sender's next write.
     pub fn send(&mut self, sender: usize, when: Instant) -> Result<()> {
         let write = self.transcript.begin_write(sender, when);
-        let mut rest = &write[..];
+        let (mut rest, start) = (&write[..], Instant::now());
         while !rest.is_empty() {
             match self.members[sender].write(rest) {
                 Ok(count) => rest = &rest[count..],
-                Err(error) if error.kind() == ErrorKind::WouldBlock => self.turn(Instant::now() + STALL)?,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => self.turn(self.stall_after(start)?)?,
                 Err(error) => return Err(error).with_context(|| format!("client {sender}: writing messages")),
             }
         }
@@ -148,59 +139,55 @@ impl Room {
     pub fn wait_for_all(&mut self, deadline: Instant) -> Result<bool> {
         let start = Instant::now();
         while self.transcript.missing > 0 {
-            let stall = self.transcript.last_received.max(start) + STALL;
-            let now = Instant::now();
-            if now > deadline {
+            if Instant::now() > deadline {
                 return Ok(false);
             }
-            ensure!(now < stall, "{}; none received anything for {STALL:?}", self.transcript.loss());
-            self.turn(deadline.min(stall))?;
+            self.turn(deadline.min(self.stall_after(start)?))?;
         }
         Ok(true)
+    }
+
+    /// When nobody will have received anything for too long, which is a fault, if nobody does until then.
+    fn stall_after(&self, start: Instant) -> Result<Instant> {
+        let stall = self.transcript.last_received.max(start) + STALL;
+        ensure!(Instant::now() < stall, "{}; none received anything for {STALL:?}", self.transcript.loss());
+        Ok(stall)
     }
 
     /// Ends a run: checks that no client receives more than it must, and that every onlooker received what it must.
     pub fn finish(&mut self) -> Result<()> {
         self.wait_until(Instant::now() + QUIET)?;
         let patience = Instant::now() + PATIENCE;
-        while self.check_onlookers().is_err() && Instant::now() < patience {
+        while let Some(onlooker) = self.onlookers.iter().find(|onlooker| !onlooker.is_served(&self.transcript)) {
+            let Onlooker { request, received, .. } = onlooker;
+            let got = received.escape_ascii();
+            ensure!(Instant::now() < patience, "{request:?}: expected everything up to the end, got \"{got}\"");
             self.turn(patience)?;
-        }
-        self.check_onlookers()
-    }
-
-    fn check_onlookers(&self) -> Result<()> {
-        for Onlooker { request, received, .. } in &self.onlookers {
-            let is_served = match request {
-                Request::Chat(_) => self.transcript.ends_with(received),
-                _ => !received.is_empty(),
-            };
-            ensure!(is_served, "{request:?}: expected everything up to the end, got \"{}\"", received.escape_ascii());
         }
         Ok(())
     }
 
-    /// Waits for input until then, and reads all of it. If there are newcomers, some begin to connect, and it does not wait.
+    /// Waits for input until then, and reads all of it. While onlookers are waiting, it lets some connect instead of waiting.
     fn turn(&mut self, until: Instant) -> Result<()> {
         let mut timeout = until.saturating_duration_since(Instant::now()).saturating_sub(TIMER_SLACK);
-        for id in self.newcomers.by_ref().take(CONNECTS_PER_TURN).collect::<Vec<_>>() {
-            self.add_onlooker(TcpStream::connect(address(self.port))?, Request::Chat(id), None)?;
+        for request in self.waiting.drain(..self.waiting.len().min(CONNECTS_PER_TURN)).collect::<Vec<_>>() {
+            let stream = self.register(TcpStream::connect(address(self.port))?)?;
+            self.onlookers.push(Onlooker { stream, request, has_asked: false, opened: None, received: Vec::new() });
             timeout = Duration::ZERO;
         }
         match self.poll.poll(&mut self.events, Some(timeout)) {
             Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(()),
             polled => polled?,
         }
-        for event in &self.events {
+        let Room { port, events, chunk, members, onlookers, transcript, .. } = self;
+        for event in &*events {
             let Token(number) = event.token();
-            let Room { members, onlookers, transcript, chunk, port, .. } = self;
-            match members.get_mut(number) {
-                Some(member) => read(member, chunk, event, |bytes| transcript.receive(number, bytes, Instant::now()))
-                    .with_context(|| format!("client {number}"))?,
-                None => {
-                    let onlooker = &mut onlookers[number - members.len()];
-                    onlooker.ready(event, chunk, *port).with_context(|| format!("{:?}", onlooker.request))?;
-                }
+            if let Some(member) = members.get_mut(number) {
+                read(member, event, chunk, |bytes| transcript.receive(number, bytes, Instant::now()))
+                    .with_context(|| format!("client {number}"))?;
+            } else {
+                let onlooker = &mut onlookers[number - members.len()];
+                onlooker.ready(event, chunk, *port).with_context(|| format!("{:?}", onlooker.request))?;
             }
         }
         Ok(())
@@ -213,34 +200,40 @@ impl Onlooker {
             self.has_asked = true;
             self.stream.write_all(&self.request.bytes(port)).context("connecting")?;
         }
-        read(&mut self.stream, chunk, event, |bytes| {
+        read(&mut self.stream, event, chunk, |bytes| {
             self.received.extend_from_slice(bytes);
             Ok(())
         })?;
-        let is_end = |four: &[u8]| four == END_OF_HEAD;
+        let mut four_bytes = self.received.windows(END_OF_HEAD.len());
         if self.opened.is_none()
-            && let Some(end) = self.received.windows(END_OF_HEAD.len()).position(is_end)
+            && let Some(end) = four_bytes.position(|bytes| bytes == END_OF_HEAD)
         {
-            let head = self.received.drain(..end + END_OF_HEAD.len());
-            self.request.check(head.as_slice())?;
-            drop(head);
+            let rest = self.received.split_off(end + END_OF_HEAD.len());
+            self.request.check(&std::mem::replace(&mut self.received, rest))?;
             self.opened = Some(Instant::now());
         }
         Ok(())
+    }
+
+    fn is_served(&self, transcript: &Transcript) -> bool {
+        match self.request {
+            Request::Chat(_) => transcript.ends_with(&self.received),
+            _ => !self.received.is_empty(),
+        }
     }
 }
 
 /// Reads until the socket is empty. A read that does not fill the chunk has emptied it, except at the end of the stream, which
 /// causes no event of its own.
 fn read(
-    stream: &mut TcpStream,
-    chunk: &mut [u8],
+    socket: &mut TcpStream,
     event: &Event,
+    chunk: &mut [u8],
     mut take: impl FnMut(&[u8]) -> Result<()>,
 ) -> Result<()> {
     let mut is_empty = !event.is_readable();
     while !is_empty {
-        match stream.read(chunk) {
+        match socket.read(chunk) {
             Ok(0) => bail!("expected messages, got the end of the stream"),
             Ok(count) => {
                 take(&chunk[..count])?;

@@ -5,6 +5,7 @@ use crate::process::Stdout;
 use crate::transcript::SHORTEST_TEXT;
 use crate::visits::End;
 
+#[derive(Clone)]
 pub struct Scenario {
     pub name: &'static str,
     /// What the clients do, for the table's title.
@@ -19,6 +20,7 @@ pub struct Scenario {
 }
 
 /// One load of a scenario; most scenarios have only one.
+#[derive(Clone)]
 pub struct Row {
     /// Distinguishes it from the scenario's other rows.
     pub label: &'static str,

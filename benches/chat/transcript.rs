@@ -106,12 +106,10 @@ impl Transcript {
         let after = before + chunk.len();
         let known = &self.bytes[before..];
         let (same, new) = chunk.split_at(known.len().min(chunk.len()));
-        ensure!(known.starts_with(same), different_order(known, chunk));
+        ensure!(known.starts_with(same), different("received something else than the first receiver", known, chunk));
         ensure!(after <= self.expected, "expected no more messages, got {} bytes", after - self.expected);
-        if !new.is_empty() {
-            self.bytes.extend_from_slice(new);
-            self.decode()?;
-        }
+        self.bytes.extend_from_slice(new);
+        self.decode()?;
         self.received[client] = after;
         self.missing -= chunk.len();
         self.last_received = now;
@@ -127,11 +125,18 @@ impl Transcript {
     /// Decodes the frames that are complete.
     fn decode(&mut self) -> Result<()> {
         for frame in self.bytes[self.sent.len() * self.frame_bytes..].chunks_exact(self.frame_bytes) {
-            let id = str::from_utf8(&frame[self.id_at..][..ID_DIGITS]).ok().and_then(|id| id.parse().ok());
-            let sender = id.and_then(|id: usize| self.senders.get_mut(id.checked_sub(FIRST_ID)?));
+            let id = str::from_utf8(&frame[self.id_at..][..ID_DIGITS]).ok().and_then(|id| id.parse::<usize>().ok());
+            let sender = id.and_then(|id| self.senders.get_mut(id.checked_sub(FIRST_ID)?));
             let sender =
                 sender.with_context(|| format!("expected a message of a sender, got \"{}\"", excerpt(frame)))?;
-            self.sent.push(sender.check_next(frame, self.messages_per_write)?);
+            let expected = sender.frames.chunks_exact(frame.len()).nth(sender.received).unwrap_or_default();
+            ensure!(
+                frame == expected,
+                different("a message is changed, lost, duplicated or out of order", expected, frame)
+            );
+            let sent = sender.times.get(sender.received / self.messages_per_write);
+            self.sent.push(*sent.with_context(|| format!("got \"{}\" before it was sent", excerpt(frame)))?);
+            sender.received += 1;
         }
         Ok(())
     }
@@ -143,11 +148,11 @@ impl Transcript {
 
     /// What is missing, as a fault.
     pub fn loss(&self) -> String {
-        let fewer = self.received.iter().filter(|&&bytes| bytes < self.expected);
-        let (clients, least) = (fewer.clone().count(), fewer.min().unwrap_or(&0));
+        let Transcript { received, expected, .. } = self;
+        let (clients, least) = (received.iter().filter(|bytes| *bytes < expected).count(), received.iter().min());
         format!(
-            "messages lost: expected {} bytes per client; {clients} clients have fewer, one of them {least}",
-            self.expected
+            "messages lost: {clients} clients have fewer than {expected} bytes, one of them {}",
+            least.unwrap_or(&0)
         )
     }
 }
@@ -164,31 +169,13 @@ impl Sender {
             received: 0,
         }
     }
-
-    /// Checks that a frame is the next message, and returns the time it was sent.
-    fn check_next(&mut self, frame: &[u8], messages_per_write: usize) -> Result<Instant> {
-        let expected = self.frames.chunks_exact(frame.len()).nth(self.received).unwrap_or_default();
-        ensure!(
-            frame == expected,
-            "a message is changed, lost, duplicated or out of order: expected \"{}\", got \"{}\"",
-            excerpt(expected),
-            excerpt(frame)
-        );
-        let sent = self.times.get(self.received / messages_per_write);
-        self.received += 1;
-        sent.copied().with_context(|| format!("got \"{}\" before it was sent", excerpt(frame)))
-    }
 }
 
-fn different_order(expected: &[u8], seen: &[u8]) -> String {
-    let same = expected.iter().zip(seen).take_while(|(e, s)| e == s).count();
+fn different(fault: &str, expected: &[u8], got: &[u8]) -> String {
+    let same = expected.iter().zip(got).take_while(|(e, g)| e == g).count();
     // The start of the frame is more useful than the byte that differs.
-    let from = same.saturating_sub(24);
-    format!(
-        "received something else than the first receiver: expected \"{}\", got \"{}\"",
-        excerpt(&expected[from..]),
-        excerpt(&seen[from..])
-    )
+    let from = same.saturating_sub(36);
+    format!("{fault}: expected \"{}\", got \"{}\"", excerpt(&expected[from..]), excerpt(&got[from..]))
 }
 
 fn excerpt(bytes: &[u8]) -> String {

@@ -9,7 +9,7 @@ use socket2::SockRef;
 use test_client::frame::{self, CLOSE, FIN};
 use test_client::server::PAGE;
 
-use crate::client::{Client, Request};
+use crate::client::{self, Client, Request};
 use crate::figures::{Meter, Run};
 use crate::process::Process;
 use crate::transcript::histogram;
@@ -33,9 +33,9 @@ pub enum End {
 pub fn visit(end: End, server: &Process, time: Duration) -> Result<Run> {
     let once = || {
         let began = Instant::now();
-        let mut client = Client::connect(server.port)?.open(Request::Chat(1))?;
+        let mut client = client::join(server.port, 1, false)?;
         match end {
-            End::Reset => SockRef::from(client.reader.get_ref()).set_linger(Some(Duration::ZERO))?,
+            End::Reset => SockRef::from(client.get_ref()).set_linger(Some(Duration::ZERO))?,
             End::Close => close(&mut client)?,
         }
         drop(client);
@@ -45,9 +45,9 @@ pub fn visit(end: End, server: &Process, time: Duration) -> Result<Run> {
 }
 
 fn close(client: &mut Client) -> Result<()> {
-    client.send(&frame::close(1000, ""))?;
+    client::send(client, &frame::close(1000, ""))?;
     let mut rest = Vec::new();
-    let ended = client.reader.read_to_end(&mut rest);
+    let ended = client.read_to_end(&mut rest);
     let expected = || format!("expected a Close frame and the end of the stream, got {rest:02x?}");
     ended.with_context(expected)?;
     ensure!(rest.first() == Some(&(FIN | CLOSE)), expected());
@@ -56,16 +56,17 @@ fn close(client: &mut Client) -> Result<()> {
 
 /// Takes the connections in turn, and reads the oldest response first, so that the server always has the other requests.
 pub fn request_page(server: &Process, time: Duration) -> Result<Run> {
-    // A client, and when it sent its request.
-    let ask = |mut client: Client| -> Result<_> {
+    let request = Request::Page.bytes(server.port);
+    // Returns the client and the time of its request.
+    let ask = |client: Client| {
         let asked = Instant::now();
-        client.send(&Request::Page.bytes(server.port))?;
+        client::send(&client, &request)?;
         Ok((client, asked))
     };
-    let connect = || ask(Client::connect(server.port)?);
+    let connect = || ask(client::connect(server.port, false)?);
     let mut connections = (0..CONNECTIONS).map(|_| connect()).collect::<Result<VecDeque<_>>>()?;
     let once = || {
-        let (mut client, asked) = connections.pop_front().expect("each one that is taken is put back");
+        let (mut client, asked) = connections.pop_front().expect("each that is taken is put back");
         let is_last = receive_page(&mut client)?;
         let took = asked.elapsed();
         connections.push_back(if is_last { connect()? } else { ask(client)? });
@@ -77,9 +78,9 @@ pub fn request_page(server: &Process, time: Duration) -> Result<Run> {
 /// Reads the response, which must be the page. Returns whether it is the last one: a server may close the connection after
 /// any number of requests.
 fn receive_page(client: &mut Client) -> Result<bool> {
-    let response = client.head(Request::Page)?;
+    let response = client::read_head(client, Request::Page)?;
     let mut body = [0; PAGE.len()];
-    client.reader.read_exact(&mut body).context("the page is incomplete")?;
+    client.read_exact(&mut body).context("the page is incomplete")?;
     ensure!(body == PAGE.as_bytes(), "expected the page's bytes, got others");
     Ok(response.has_token("connection", "close"))
 }
