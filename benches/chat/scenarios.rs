@@ -5,7 +5,6 @@ use crate::process::Stdout;
 use crate::transcript::SHORTEST_TEXT;
 use crate::visits::End;
 
-#[derive(Clone)]
 pub struct Scenario {
     pub name: &'static str,
     /// What the clients do, for the table's title.
@@ -20,7 +19,6 @@ pub struct Scenario {
 }
 
 /// One load of a scenario; most scenarios have only one.
-#[derive(Clone)]
 pub struct Row {
     /// Distinguishes it from the scenario's other rows.
     pub label: &'static str,
@@ -66,8 +64,19 @@ const fn one_to(clients: usize) -> Chat {
 }
 
 pub fn all() -> Vec<Scenario> {
-    use Load::{Pages, Visits};
+    with_storm(STORM)
+}
 
+/// For `cargo test`: the quick scenarios, with a small storm.
+pub fn smoke_test() -> Vec<Scenario> {
+    const QUICK: [&str; 9] = ["chat", "burst", "room", "fan-out", "visit", "visit-reset", "storm", "http", "watched"];
+    let mut scenarios = with_storm(Chat { newcomers: 200, ..STORM });
+    scenarios.retain(|scenario| QUICK.contains(&scenario.name));
+    scenarios
+}
+
+fn with_storm(storm: Chat) -> Vec<Scenario> {
+    use Load::{Pages, Visits};
     vec![
         one(
             "chat",
@@ -88,7 +97,7 @@ pub fn all() -> Vec<Scenario> {
         one(
             "storm",
             "10,000 clients connect at once, while 32 others send 4 messages/s in total to the growing room",
-            Load::Chat(STORM),
+            Load::Chat(storm),
         ),
         one("http", "16 connections each request the page, read it, and repeat", Pages),
         several(
@@ -154,17 +163,4 @@ fn several<const N: usize>(name: &'static str, description: &'static str, rows: 
 
 fn row(label: &'static str, load: Load) -> Row {
     Row { label, load, options: "", stdout: Stdout::File }
-}
-
-/// For `cargo test`: the quick scenarios, with a small storm.
-pub fn smoke_test() -> Vec<Scenario> {
-    const QUICK: [&str; 9] = ["chat", "burst", "room", "fan-out", "visit", "visit-reset", "storm", "http", "watched"];
-    let mut scenarios = all();
-    scenarios.retain(|scenario| QUICK.contains(&scenario.name));
-    for row in scenarios.iter_mut().flat_map(|scenario| &mut scenario.rows) {
-        if let Load::Chat(Chat { newcomers, .. }) = &mut row.load {
-            *newcomers /= 50;
-        }
-    }
-    scenarios
 }
