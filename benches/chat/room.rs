@@ -10,7 +10,7 @@ use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 
 use crate::client::{Client, DEADLINE, END_OF_HEAD, Request, address};
-use crate::transcript::Transcript;
+use crate::transcript::{FIRST_ID, Transcript};
 
 /// Some servers write the 101 before they add the connection to their list, so the senders wait this long.
 pub const SETTLE: Duration = Duration::from_millis(200);
@@ -121,7 +121,7 @@ impl Room {
             match self.members[sender].write(rest) {
                 Ok(count) => rest = &rest[count..],
                 Err(error) if error.kind() == ErrorKind::WouldBlock => self.turn(self.stall_after(start)?)?,
-                Err(error) => return Err(error).with_context(|| format!("client {sender}: writing messages")),
+                Err(error) => return Err(error).with_context(|| format!("client {}: writing", FIRST_ID + sender)),
             }
         }
         Ok(())
@@ -184,7 +184,7 @@ impl Room {
             let Token(number) = event.token();
             if let Some(member) = members.get_mut(number) {
                 read(member, event, chunk, |bytes| transcript.receive(number, bytes, Instant::now()))
-                    .with_context(|| format!("client {number}"))?;
+                    .with_context(|| format!("client {}", FIRST_ID + number))?;
             } else {
                 let onlooker = &mut onlookers[number - members.len()];
                 onlooker.ready(event, chunk, *port).with_context(|| format!("{:?}", onlooker.request))?;

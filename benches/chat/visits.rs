@@ -9,7 +9,7 @@ use socket2::SockRef;
 use test_client::frame::{self, CLOSE, FIN};
 use test_client::server::PAGE;
 
-use crate::client::{self, Client, Request};
+use crate::client::{self, Client, DEADLINE, Request};
 use crate::figures::{Meter, Run};
 use crate::process::Process;
 use crate::transcript::histogram;
@@ -48,7 +48,7 @@ fn close(client: &mut Client) -> Result<()> {
     client::send(client, &frame::close(1000, ""))?;
     let mut rest = Vec::new();
     let ended = client.read_to_end(&mut rest);
-    let expected = || format!("expected a Close frame and the end of the stream, got {rest:02x?}");
+    let expected = || format!("expected a Close frame and the end of the stream in {DEADLINE:?}, got {rest:02x?}");
     ended.with_context(expected)?;
     ensure!(rest.first() == Some(&(FIN | CLOSE)), expected());
     Ok(())
