@@ -18,7 +18,7 @@ pub fn run() {
 }
 
 fn correct_deliveries_pass() {
-    let frames = [message(0, 0), message(1, 0), message(0, 1)].concat();
+    let frames = [message(0, 0), message(0, 1), message(1, 0)].concat();
     for first_read in 0..=frames.len() {
         let (start, rest) = frames.split_at(first_read);
         // The second receiver overtakes the first between its two reads.
