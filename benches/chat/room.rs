@@ -147,7 +147,7 @@ impl Room {
         Ok(true)
     }
 
-    /// When nobody will have received anything for too long, which is a fault, if nobody does until then.
+    /// The time by which some client must receive something. It's a fault if that has passed.
     fn stall_after(&self, start: Instant) -> Result<Instant> {
         let stall = self.transcript.last_received.max(start) + STALL;
         ensure!(Instant::now() < stall, "{}; none received anything for {STALL:?}", self.transcript.loss());
@@ -167,7 +167,7 @@ impl Room {
         Ok(())
     }
 
-    /// Waits for input until then, and reads all of it. While onlookers are waiting, it lets some connect instead of waiting.
+    /// Waits for input, at most until then, and reads all of it. Doesn't wait while onlookers still have to connect: some begin to.
     fn turn(&mut self, until: Instant) -> Result<()> {
         let mut timeout = until.saturating_duration_since(Instant::now()).saturating_sub(TIMER_SLACK);
         for request in self.waiting.drain(..self.waiting.len().min(CONNECTS_PER_TURN)).collect::<Vec<_>>() {
