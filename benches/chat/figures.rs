@@ -40,7 +40,7 @@ impl Meter<'_> {
         Meter { server, cpu, load_cpu, started: Instant::now() }
     }
 
-    /// Ends the measured time, in which something was counted. `heads` are those of its rate and of the server's CPU time for one.
+    /// Ends the measured time, in which `count` things happened. `heads`: of their rate, and of the CPU time for each.
     pub fn stop(self, heads: [&'static str; COMPARED], count: u64, latencies: &Histogram<u64>) -> Run {
         let took = self.started.elapsed().as_secs_f64();
         let [cpu, load_cpu] = cpu_times(self.server);

@@ -4,8 +4,8 @@
 //! Rules:
 //! - One thread, one event loop. A *turn* reads each ready socket once, reframes the messages, and then writes once to
 //!   each socket.
-//! - It validates nothing, and knows only what the clients of this benchmark send: two requests, text frames, and the Close
-//!   frame, all with payloads below 64 KiB.
+//! - It validates nothing, and knows only what the clients of this benchmark send: two requests, text frames, and the
+//!   Close frame, all with payloads below 64 KiB.
 //! - It serves the page too: the bytes that switchboard serves, except for the date.
 //! - It still loses nothing: a client whose socket is full keeps its place in the log. A client more than
 //!   [`MAX_BACKLOG`] behind is dropped, so the scenario with stuck clients has a floor too.
@@ -123,8 +123,8 @@ struct Peer {
 impl Peer {
     /// Reads until the socket is empty. Returns whether the connection stays open.
     ///
-    /// A read that does not fill `chunk` has emptied the socket and is the last, except at the end of the stream, which causes
-    /// no event of its own.
+    /// A read that does not fill `chunk` has emptied the socket and is the last, except at the end of the stream, which
+    /// causes no event of its own.
     fn read(&mut self, event: &Event, log: &mut Vec<u8>, chunk: &mut [u8]) -> bool {
         self.is_full &= !event.is_writable();
         let mut is_empty = !event.is_readable();
@@ -141,7 +141,7 @@ impl Peer {
         true
     }
 
-    /// Takes the request or the frames at the start of `input`. Returns the rest, or `None` if the connection is to be closed.
+    /// Takes the request or frames at the start of `input`. Returns the rest, or `None` to close the connection.
     fn take<'a>(&mut self, mut input: &'a [u8], log: &mut Vec<u8>) -> Option<&'a [u8]> {
         if self.prefix.is_none() {
             let Some(end) = input.windows(4).position(|four| four == b"\r\n\r\n") else { return Some(input) };
@@ -162,7 +162,7 @@ impl Peer {
         Some(input)
     }
 
-    /// Answers with the page, or with the opening handshake (RFC 6455 4.2.2). Takes the place in the log before it writes the 101.
+    /// Answers with the page, or with the 101 (RFC 6455 4.2.2). Takes the place in the log before it writes the 101.
     fn answer(&mut self, request: &str, log: &[u8]) -> Option<()> {
         if request.starts_with("GET / ") {
             // An empty socket has room for all of it.

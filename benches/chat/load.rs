@@ -15,14 +15,14 @@ use crate::system;
 use crate::transcript::{FIRST_ID, Transcript};
 use crate::visits::{self, End};
 
-/// The first connections allocate more than later ones, so this many join and leave before the memory of connections is measured.
+/// The first connections allocate more than later ones, so this many join and leave before memory is measured.
 const WARM_UP_CLIENTS: usize = 100;
 
-/// With a slow server, the warm-up and the measured rounds end after this time, or after five times that which they should take,
-/// even if not everything has been delivered.
+/// With a slow server, the warm-up and the measured rounds end after this time, or after five times that which they
+/// should take, whichever is longer, even if not everything has been delivered.
 const MAX_TIME: Duration = Duration::from_secs(10);
 
-/// Bytes sent to each client before the measured time if some clients don't read: more than the kernel buffers for one of them.
+/// Bytes sent to each client before the measured time if some don't read: more than the kernel buffers for one.
 const FULL_SOCKETS: usize = 2 * 1024 * 1024;
 
 /// Stops a server that queues messages for each stuck client before the machine runs out of memory.
@@ -49,8 +49,8 @@ pub struct Chat {
     /// What a sender sends in one write.
     pub messages: usize,
     pub text_bytes: usize,
-    /// Writes per second, whether or not the server keeps up; the senders take turns. If it is 0, there are rounds: each sender
-    /// makes a write, and the next round begins when all clients have received everything.
+    /// Writes per second, whether or not the server keeps up; the senders take turns. If it is 0, there are rounds:
+    /// each sender makes a write, and the next round begins when all clients have received everything.
     pub rate: u32,
     /// Clients that connect at once when the schedule begins. It ends when all of them have their 101.
     pub newcomers: usize,
@@ -58,8 +58,8 @@ pub struct Chat {
     pub stuck: usize,
     /// Viewers of `/lifecycle`, which read everything.
     pub viewers: usize,
-    /// Rounds go on until each client was sent this many bytes. If it is not 0, the warm-up fills the sockets of clients that
-    /// don't read; otherwise, it takes a fifth of the measured time.
+    /// Rounds go on until each client was sent this many bytes. If it is not 0, the warm-up fills the sockets of
+    /// clients that don't read; otherwise, it takes a fifth of the measured time.
     pub least_bytes: usize,
     /// Whether the memory of a connection is shown.
     pub shows_memory: bool,
@@ -122,7 +122,7 @@ impl Chat {
         Ok(Run { is_cut_short: !is_complete, ..meter.stop(DELIVERY, latencies.len(), latencies) })
     }
 
-    /// Repeats rounds for this time, and until each client was sent this many bytes. Returns false if the server is too slow.
+    /// Repeats rounds for this time, and until each client was sent this many bytes. Returns false if time runs out.
     fn repeat(&self, room: &mut Room, server: &Process, time: Duration, bytes: usize) -> Result<bool> {
         let (end, deadline) = (Instant::now() + time, Instant::now() + MAX_TIME.max(time * 5));
         let mut sent = 0;

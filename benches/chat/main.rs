@@ -1,8 +1,8 @@
-//! The benchmark: what delivering a message costs, here and in other servers. `cargo bench -- --help` lists the scenarios.
+//! The benchmark: what delivering a message costs, here and elsewhere. `cargo bench -- --help` lists the scenarios.
 //!
 //! Each server runs as a separate process, driven over loopback with raw frames. Every run is checked: each message
-//! reaches every client, each sender's messages arrive in order, and all receivers see one order. In reading order, each file
-//! uses only those below it:
+//! reaches every client, each sender's messages arrive in order, and all receivers see one order. In reading order,
+//! each file uses only those below it:
 //!
 //! | file | contents |
 //! |---|---|
@@ -19,18 +19,18 @@
 //!
 //! The columns:
 //! - **deliveries/s**: messages received, counted once per receiver, per second.
-//! - **CPU/delivery**: the server's CPU time (all threads, user and system) per delivery. It includes the kernel's work on
-//!   the server's behalf; over loopback that is the receiving side of TCP as well.
+//! - **CPU/delivery**: the server's CPU time (all threads, user and system) per delivery. It includes the kernel's work
+//!   on the server's behalf; over loopback that is the receiving side of TCP as well.
 //! - **p50, p99**: latency from just before the write that sends a message to the read that receives it, per receiver.
-//!   In `fan-out` and `storm` it starts at the scheduled time; in `visit` it is the time from connecting to the end of the
-//!   stream; in `http`, the time from the request to the whole response, with 15 others on their way.
-//! - **until all are in**: in `storm`, the time until all newcomers have their 101. One thread lets them connect as fast as it
-//!   can while it reads the chat. If the server's listen queue is full, the kernel drops a SYN, and the client's repeats it after
-//!   a second: that is part of the figure, for every server.
-//! - **CPU/newcomer**: the server's CPU time during the storm per newcomer, including deliveries to the newcomers so far.
+//!   In `fan-out` and `storm` it starts at the scheduled time; in `visit` it is the time from connecting to the end of
+//!   the stream; in `http`, the time from the request to the whole response, with 15 others on their way.
+//! - **until all are in**: in `storm`, the time until all newcomers have their 101. One thread lets them connect as
+//!   fast as it can while it reads the chat. If the server's listen queue is full, the kernel drops a SYN, and the
+//!   client's repeats it after a second: that is part of the figure, for every server.
+//! - **CPU/newcomer**: the server's CPU time during the storm per newcomer, including deliveries to earlier newcomers.
 //! - **peak memory**: the largest resident set since the process started.
-//! - **load CPU**: CPU time of the load process per second. Near 100% the load is the bottleneck, not the server; compare
-//!   CPU/delivery then.
+//! - **load CPU**: CPU time of the load process per second. Near 100% the load is the bottleneck, not the server;
+//!   compare CPU/delivery then.
 //! - **ratio**: the value for the first server under the same load, divided by this one's; the median over the rounds.
 
 mod client;
@@ -108,8 +108,7 @@ fn print_conditions(options: &Options, cores: &[usize]) {
     if load > QUIET_LOAD_AVERAGE {
         println!("The load average at the start is {load}: other programs are disturbing the measurement.");
     }
-    println!(
-        "Rounds: {}, of {:?} each. A cell is the median (min–max). Ratio: the first server's value divided by this one's.",
-        options.rounds, options.time
-    );
+    let Options { rounds, time, .. } = options;
+    println!("Rounds: {rounds}, of {time:?} each. A cell is the median (min–max).");
+    println!("Ratio: the first server's value divided by this one's.");
 }

@@ -53,8 +53,7 @@ fn values(entry: &Entry, head: &str) -> impl Iterator<Item = f64> {
     figures.filter(move |figure| figure.head == head).map(|figure| figure.value)
 }
 
-/// The median of the rounds' ratios: the machine's speed may change while the benchmark runs, so values are compared round by
-/// round.
+/// The median of the rounds' ratios. Values are compared round by round because the machine's speed may change.
 fn ratio(dividend: &Entry, divisor: &Entry, head: &str) -> String {
     let ratios = values(dividend, head).zip(values(divisor, head)).map(|(dividend, divisor)| dividend / divisor);
     cell(Spread::of(ratios).map(|spread| match spread.median {

@@ -24,8 +24,8 @@ const STALL: Duration = Duration::from_secs(5);
 /// How long to wait for surplus messages after the last expected one.
 const QUIET: Duration = Duration::from_millis(20);
 
-/// How long to wait for what onlookers must receive. A server may show a bounded number of steps per second, so a viewer of a
-/// short run gets its first ones with the next second.
+/// How long to wait for what onlookers must receive. A server may show a bounded number of steps per second, so a
+/// viewer of a short run gets its first ones with the next second.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Timers are exact to a millisecond, so the last ones before a message is due are spent without sleeping.
@@ -47,9 +47,9 @@ pub struct Room {
     pub transcript: Transcript,
 }
 
-/// A connection that only receives. A viewer of `/lifecycle` must receive something. A newcomer joins while others chat, and must
-/// receive the messages up to the last one. The first may be any that was sent after the 101, since some servers write that before
-/// they add the connection to their list.
+/// A connection that only receives. A viewer of `/lifecycle` must receive something. A newcomer joins while others
+/// chat, and must receive the messages up to the last one. The first may be any that was sent after the 101, since some
+/// servers write that before they add the connection to their list.
 struct Onlooker {
     stream: TcpStream,
     request: Request,
@@ -134,8 +134,7 @@ impl Room {
         Ok(())
     }
 
-    /// Waits until every client has received everything. Returns false if the time is over before: the server is slow, which is
-    /// no fault.
+    /// Waits until every client has received everything. Returns false after the deadline: being slow is no fault.
     pub fn wait_for_all(&mut self, deadline: Instant) -> Result<bool> {
         let start = Instant::now();
         while self.transcript.missing > 0 {
@@ -167,7 +166,7 @@ impl Room {
         Ok(())
     }
 
-    /// Waits for input, at most until then, and reads all of it. Doesn't wait while onlookers still have to connect: some begin to.
+    /// Waits for input, at most until then, and reads it. Instead of waiting, lets some waiting onlookers connect.
     fn turn(&mut self, until: Instant) -> Result<()> {
         let mut timeout = until.saturating_duration_since(Instant::now()).saturating_sub(TIMER_SLACK);
         for request in self.waiting.drain(..self.waiting.len().min(CONNECTS_PER_TURN)).collect::<Vec<_>>() {
@@ -223,8 +222,8 @@ impl Onlooker {
     }
 }
 
-/// Reads until the socket is empty. A read that does not fill the chunk has emptied it, except at the end of the stream, which
-/// causes no event of its own.
+/// Reads until the socket is empty. A read that does not fill the chunk has emptied it, except at the end of the
+/// stream, which causes no event of its own.
 fn read(
     socket: &mut TcpStream,
     event: &Event,

@@ -27,8 +27,8 @@ pub struct Entry<'a> {
     pub fault: Option<Error>,
 }
 
-/// Runs a scenario. A round runs each server once under each load. Returns the entries of each row, one row after the other; the
-/// same servers, in the same order, in every row.
+/// Runs a scenario. A round runs each server once under each load. Returns the entries of each row, one row after the
+/// other; the same servers, in the same order, in every row.
 pub fn run<'a>(scenario: &'a Scenario, options: &Options, cores: &[usize]) -> Vec<Entry<'a>> {
     let mut entries: Vec<_> = scenario.rows.iter().flat_map(|row| entries(scenario, row, options)).collect();
     for round in 0..options.rounds {
@@ -77,7 +77,7 @@ impl Entry<'_> {
             }
         };
         pin(0);
-        let server = Process::start(&self.command, free_port()?, self.row.stdout);
+        let server = Process::start(&self.command, free_port()?);
         pin(1);
         let mut server = server?;
         server.wait_until_it_listens()?;

@@ -1,5 +1,5 @@
-//! Tests of the checks: a fault they miss would make the figures wrong. Bench targets without a test harness have no unit
-//! tests, so these run before each benchmark; they take no noticeable time.
+//! Tests of the checks: a fault they miss would make the figures wrong. Bench targets without a test harness have no
+//! unit tests, so these run before each benchmark; they take no noticeable time.
 
 use std::time::Instant;
 

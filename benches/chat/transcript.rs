@@ -4,8 +4,8 @@
 //! - All receivers see one order: the bytes a client receives must equal those that the first receiver got at the same
 //!   place. Comparing is cheaper than decoding, so only the first receiver's bytes are decoded.
 //! - Among these, each sender's messages must be unchanged and in order, none missing, none duplicated.
-//! - A message's latency counts once per receiver, from the time it was sent (just before the sender's write, or when it
-//!   was scheduled) to the read that receives it.
+//! - A message's latency counts once per receiver, from the time it was sent (just before the sender's write, or when
+//!   it was scheduled) to the read that receives it.
 //! - All frames that a client receives have one length: the senders' IDs have three digits, and their texts one length.
 
 use std::rc::Rc;
@@ -36,7 +36,7 @@ pub struct Transcript {
     sent: Vec<Instant>,
     senders: Vec<Sender>,
     messages_per_write: usize,
-    /// The bytes that each receiver has got in this round, those that each must get, and those that all together have not got yet.
+    /// The bytes that each receiver has got in this round; that each must get; that all together still must get.
     received: Vec<usize>,
     pub expected: usize,
     pub missing: usize,

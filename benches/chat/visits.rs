@@ -23,8 +23,8 @@ const CONNECTIONS: usize = 16;
 /// How a client ends its visit.
 #[derive(Clone, Copy)]
 pub enum End {
-    /// With the closing handshake. The server closes TCP first, as RFC 6455 7.1.1 requires, so sockets in TIME_WAIT are on its
-    /// side and the load does not run out of ports.
+    /// With the closing handshake. The server closes TCP first, as RFC 6455 7.1.1 requires, so sockets in TIME_WAIT are
+    /// on its side and the load does not run out of ports.
     Close,
     /// With a TCP reset.
     Reset,
@@ -54,7 +54,7 @@ fn close(client: &mut Client) -> Result<()> {
     Ok(())
 }
 
-/// Takes the connections in turn, and reads the oldest response first, so that the server always has the other requests.
+/// Takes the connections in turn, and reads the oldest response first: the server always has the other requests.
 pub fn request_page(server: &Process, time: Duration) -> Result<Run> {
     let request = Request::Page.bytes(server.port);
     // Returns the client and the time of its request.
@@ -75,8 +75,7 @@ pub fn request_page(server: &Process, time: Duration) -> Result<Run> {
     repeat(once, u64::MAX, ["requests/s", "CPU/request"], server, time)
 }
 
-/// Reads the response, which must be the page. Returns whether it is the last one: a server may close the connection after
-/// any number of requests.
+/// Reads the response, which must be the page. Returns whether the server will close the connection after it.
 fn receive_page(client: &mut Client) -> Result<bool> {
     let response = client::read_head(client, Request::Page)?;
     let mut body = [0; PAGE.len()];
@@ -85,7 +84,7 @@ fn receive_page(client: &mut Client) -> Result<bool> {
     Ok(response.has_token("connection", "close"))
 }
 
-/// Does something again and again, which returns how long it took: first a fifth of the time as warm-up, then the measured time.
+/// Does something again and again, which returns how long it took: a fifth of the time as warm-up, then the whole.
 fn repeat(
     mut once: impl FnMut() -> Result<Duration>,
     most: u64,

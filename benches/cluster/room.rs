@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use test_client::started::free_port;
 
-use crate::process::{Process, Stdout};
+use crate::process::Process;
 use crate::system;
 use crate::wire::Protocol;
 
@@ -126,7 +126,7 @@ impl Room {
         }
         for _ in 0..setup.nodes {
             let command = setup.kind.command(&format!("redis://127.0.0.1:{port}"));
-            let mut node = Process::start(&command, free_port()?, Stdout::File)?;
+            let mut node = Process::start(&command, free_port()?)?;
             node.wait_until_it_listens()?;
             room.nodes.push(node);
         }
@@ -193,5 +193,5 @@ fn start_redis(port: u16, fsync: &str, folder: &Path) -> io::Result<Process> {
          --loglevel warning",
         folder.display()
     );
-    Process::start(&command, port, Stdout::File)
+    Process::start(&command, port)
 }

@@ -1,7 +1,7 @@
 //! A server as a process: its start, what it uses, and its end.
 
 use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader};
+use std::io;
 use std::net::{Ipv4Addr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
@@ -14,16 +14,6 @@ use crate::system;
 const START_DEADLINE: Duration = Duration::from_secs(20);
 const START_POLL: Duration = Duration::from_millis(5);
 
-/// A server's standard output.
-#[derive(Clone, Copy)]
-pub enum Stdout {
-    /// A pipe that nobody reads would block a server that prints a lot, and reading it would cost the load CPU time.
-    File,
-    /// A pipe whose reader goes away once the server has printed its first line.
-    #[allow(dead_code)]
-    Closed,
-}
-
 /// A running server. Dropping it kills the process.
 pub struct Process {
     child: Child,
@@ -33,17 +23,15 @@ pub struct Process {
 }
 
 impl Process {
-    /// Runs a shell command with `PORT` in its environment. The server doesn't listen yet.
-    pub fn start(command: &str, port: u16, stdout: Stdout) -> io::Result<Process> {
+    /// Runs a command of the shell with `PORT` in its environment. The server doesn't listen yet. Its output goes to a
+    /// file: to read it from a pipe would cost the load CPU time, and a pipe that nobody reads would block the server.
+    pub fn start(command: &str, port: u16) -> io::Result<Process> {
         let output = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("server-{port}.log"));
         let log = File::create(&output)?;
         // `exec` makes the child the server itself, not a shell.
-        let mut shell = system::command("sh");
+        let mut shell = system::command("bash");
         shell.args(["-c", &format!("exec {command}")]).env("PORT", port.to_string()).env("RUST_LOG", "off");
-        shell.stdin(Stdio::null()).stderr(log.try_clone()?).stdout(match stdout {
-            Stdout::File => log.into(),
-            Stdout::Closed => Stdio::piped(),
-        });
+        shell.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         Ok(Process { child: shell.spawn()?, port, output })
     }
 
@@ -58,9 +46,6 @@ impl Process {
                 return Err(io::Error::other(format!("did not start: {how}\n{}", output.trim_end())));
             }
             sleep(START_POLL);
-        }
-        if let Some(stdout) = self.child.stdout.take() {
-            BufReader::new(stdout).read_line(&mut String::new())?;
         }
         Ok(())
     }
