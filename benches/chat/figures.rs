@@ -8,16 +8,6 @@ use crate::process::Process;
 use crate::spread::{BYTES, COUNT, SECONDS, SHARE, Scale};
 use crate::system;
 
-/// A value of one run, and the column that shows it.
-pub struct Figure {
-    pub head: &'static str,
-    pub scale: Scale,
-    /// NaN if it can't be measured.
-    pub value: f64,
-    /// Whether a further column compares the servers.
-    pub is_compared: bool,
-}
-
 /// All runs of a scenario have the same figures.
 pub struct Run {
     pub figures: Vec<Figure>,
@@ -25,13 +15,16 @@ pub struct Run {
     pub is_cut_short: bool,
 }
 
-/// What is counted: the head of its rate, and of the server's CPU time for one.
-pub struct Unit(&'static str, &'static str);
+/// A value of one run, and the column that shows it.
+pub struct Figure {
+    pub head: &'static str,
+    pub scale: Scale,
+    /// NaN if it can't be measured.
+    pub value: f64,
+}
 
-pub const DELIVERY: Unit = Unit("deliveries/s", "CPU/delivery");
-pub const VISIT: Unit = Unit("visits/s", "CPU/visit");
-pub const REQUEST: Unit = Unit("requests/s", "CPU/request");
-pub const NEWCOMER: Unit = Unit("newcomers/s", "CPU/newcomer");
+/// The first figures of a run, each of which has a further column that compares the servers.
+pub const COMPARED: usize = 2;
 
 /// Reads the clocks at the start and the end of the measured time.
 pub struct Meter<'a> {
@@ -47,21 +40,21 @@ impl Meter<'_> {
         Meter { server, cpu, load_cpu, started: Instant::now() }
     }
 
-    /// Ends the measured time, in which this many units were counted.
-    pub fn stop(self, Unit(rate, per_unit): Unit, count: u64, latencies: &Histogram<u64>) -> Run {
+    /// Ends the measured time, in which `count` things happened. `heads`: of their rate, and of the CPU time for each.
+    pub fn stop(self, heads: [&'static str; COMPARED], count: u64, latencies: &Histogram<u64>) -> Run {
         let took = self.started.elapsed().as_secs_f64();
         let [cpu, load_cpu] = cpu_times(self.server);
         let percentile = |share| latencies.value_at_quantile(share) as f64 * 1e-9;
-        let figure = |head, scale, value| Figure { head, scale, value, is_compared: false };
-        let figures = vec![
-            Figure { is_compared: true, ..figure(rate, COUNT, count as f64 / took) },
-            Figure { is_compared: true, ..figure(per_unit, SECONDS, (cpu - self.cpu) / count as f64) },
-            figure("p50", SECONDS, percentile(0.50)),
-            figure("p99", SECONDS, percentile(0.99)),
-            figure("peak memory", BYTES, system::peak_memory(self.server.id())),
-            figure("load CPU", SHARE, (load_cpu - self.load_cpu) / took),
+        let figures = [
+            (heads[0], COUNT, count as f64 / took),
+            (heads[1], SECONDS, (cpu - self.cpu) / count as f64),
+            ("p50", SECONDS, percentile(0.50)),
+            ("p99", SECONDS, percentile(0.99)),
+            ("peak memory", BYTES, system::peak_memory(self.server.id())),
+            ("load CPU", SHARE, (load_cpu - self.load_cpu) / took),
         ];
-        Run { figures, is_cut_short: false }
+        let figures = figures.map(|(head, scale, value)| Figure { head, scale, value });
+        Run { figures: figures.into(), is_cut_short: false }
     }
 }
 

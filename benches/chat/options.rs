@@ -16,7 +16,7 @@ Usage: cargo bench -- [OPTIONS] [SCENARIO]...
 Options:
   --before PROGRAM            also run PROGRAM, another build of switchboard, with the
                               same options in every scenario
-  --against '[NAME=]COMMAND'  also run another server; may be repeated. The shell runs
+  --against '[NAME=]COMMAND'  also run another server; may be repeated. Bash runs
                               COMMAND as one process with PORT in the environment; it
                               must serve /ws/{id} on 127.0.0.1, and the page for `http`.
                               Not in `threads…` and `watched…`: these need switchboard

@@ -5,12 +5,11 @@ use std::io::{self, IsTerminal};
 use std::path::Path;
 
 use anyhow::{Error, Result};
-use tokio::runtime::Builder;
-use tokio::task::unconstrained;
+use test_client::started::free_port;
 
 use crate::figures::Run;
 use crate::options::Options;
-use crate::process::{Process, Stdout};
+use crate::process::Process;
 use crate::scenarios::{Row, Scenario};
 use crate::system;
 
@@ -18,29 +17,28 @@ use crate::system;
 pub const FLOOR: &str = "floor";
 
 /// One server's results under one load.
-pub struct Entry {
+pub struct Entry<'a> {
+    pub row: &'a Row,
     pub server: String,
-    /// The shell command that starts it, and where its output goes.
-    start: (String, Stdout),
+    /// The shell command that starts it.
+    command: String,
     pub runs: Vec<Run>,
     /// The fault that ended the last run. The server is not run again under this load.
     pub fault: Option<Error>,
 }
 
-/// Runs a scenario. A round runs each server once under each load. Returns the entries of each row; the same servers, in the same
-/// order, in every row.
-pub fn run(scenario: &Scenario, options: &Options, cores: &[usize]) -> Vec<Vec<Entry>> {
-    let mut rows: Vec<_> = scenario.rows.iter().map(|row| entries(scenario, row, options)).collect();
+/// Runs a scenario. A round runs each server once under each load. Returns the entries of each row, one row after the
+/// other; the same servers, in the same order, in every row.
+pub fn run<'a>(scenario: &'a Scenario, options: &Options, cores: &[usize]) -> Vec<Entry<'a>> {
+    let mut entries: Vec<_> = scenario.rows.iter().flat_map(|row| entries(scenario, row, options)).collect();
     for round in 0..options.rounds {
-        // Each load, and each server, is first in turn: whichever is first may find the machine in a different state.
-        for index in rotated(rows.len(), round) {
-            for server in rotated(rows[index].len(), round) {
-                let (row, entry) = (&scenario.rows[index], &mut rows[index][server]);
-                if entry.fault.is_some() {
-                    continue;
-                }
-                show_progress(&format!("round {}: {} {} {}", round + 1, scenario.name, row.label, entry.server));
-                match run_once(entry, scenario, row, options, cores) {
+        for turn in 0..entries.len() {
+            // Each one is first in turn: whichever is first may find the machine in a different state.
+            let index = (round + turn) % entries.len();
+            let entry = &mut entries[index];
+            if entry.fault.is_none() {
+                show_progress(&format!("round {}: {}, {}", round + 1, scenario.name, entry.title()));
+                match entry.run(scenario.is_pinned, options, cores) {
                     Ok(run) => entry.runs.push(run),
                     Err(fault) => entry.fault = Some(fault),
                 }
@@ -48,44 +46,43 @@ pub fn run(scenario: &Scenario, options: &Options, cores: &[usize]) -> Vec<Vec<E
         }
     }
     show_progress("");
-    rows
+    entries
 }
 
-/// `0..count`, starting at another number in each round.
-fn rotated(count: usize, round: usize) -> impl Iterator<Item = usize> {
-    (0..count).map(move |turn| (round + turn) % count)
-}
-
-fn entries(scenario: &Scenario, row: &Row, options: &Options) -> Vec<Entry> {
-    let switchboard = |program: &Path| {
-        let command = format!("'{}' --host 127.0.0.1 --port $PORT {}", program.display(), row.options);
-        (command, row.stdout)
+fn entries<'a>(scenario: &Scenario, row: &'a Row, options: &Options) -> Vec<Entry<'a>> {
+    let entry =
+        |server: &str, command| Entry { row, server: server.to_owned(), command, runs: Vec::new(), fault: None };
+    let switchboard = |name, program: &Path| {
+        entry(name, format!("'{}' --host 127.0.0.1 --port $PORT {}", program.display(), row.options))
     };
-    let other = |command: &str| (command.to_owned(), Stdout::File);
-    let mut servers = vec![("switchboard", switchboard(Path::new(env!("CARGO_BIN_EXE_switchboard"))))];
-    servers.extend(options.before.iter().map(|program| ("before", switchboard(program))));
+    let mut entries = vec![switchboard("switchboard", Path::new(env!("CARGO_BIN_EXE_switchboard")))];
+    entries.extend(options.before.iter().map(|program| switchboard("before", program)));
     if !scenario.is_for_switchboard {
         let this = env::current_exe().expect("the system knows the path of this program");
-        servers.push((FLOOR, other(&format!("'{}' {FLOOR}", this.display()))));
-        servers.extend(options.against.iter().map(|(name, command)| (name.as_str(), other(command))));
+        entries.push(entry(FLOOR, format!("'{}' {FLOOR}", this.display())));
+        entries.extend(options.against.iter().map(|(name, command)| entry(name, command.clone())));
     }
-    let entry = |(server, start): (&str, _)| Entry { server: server.to_owned(), start, runs: Vec::new(), fault: None };
-    servers.into_iter().map(entry).collect()
+    entries
 }
 
-fn run_once(entry: &Entry, scenario: &Scenario, row: &Row, options: &Options, cores: &[usize]) -> Result<Run> {
-    let pin = |number: usize| {
-        if cores.len() > 1 {
-            system::pin(if scenario.is_pinned { &cores[number..=number] } else { cores });
-        }
-    };
-    pin(0);
-    let (command, stdout) = &entry.start;
-    let server = Process::start(command, *stdout);
-    pin(1);
-    // One thread for all clients. The load must not yield while it has something to send.
-    let runtime = Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(unconstrained(row.load.run(&server?, options.time)))
+impl Entry<'_> {
+    pub fn title(&self) -> String {
+        if self.row.label.is_empty() { self.server.clone() } else { format!("{}, {}", self.row.label, self.server) }
+    }
+
+    fn run(&self, is_pinned: bool, options: &Options, cores: &[usize]) -> Result<Run> {
+        let pin = |number: usize| {
+            if cores.len() > 1 {
+                system::pin(if is_pinned { &cores[number..=number] } else { cores });
+            }
+        };
+        pin(0);
+        let server = Process::start(&self.command, free_port()?);
+        pin(1);
+        let mut server = server?;
+        server.wait_until_it_listens()?;
+        self.row.load.run(&server, options.time)
+    }
 }
 
 fn show_progress(text: &str) {

@@ -1,15 +1,8 @@
 //! The scenarios. Each answers one question.
 
-use std::time::Duration;
-
-use anyhow::Result;
-
-use crate::figures::Run;
-use crate::process::{Process, Stdout};
-use crate::rounds::Rounds;
-use crate::schedule::Schedule;
+use crate::load::{Chat, Load};
 use crate::transcript::SHORTEST_TEXT;
-use crate::visits::{self, End};
+use crate::visits::End;
 
 pub struct Scenario {
     pub name: &'static str,
@@ -29,95 +22,86 @@ pub struct Row {
     /// Distinguishes it from the scenario's other rows.
     pub label: &'static str,
     pub load: Load,
-    /// Further options of switchboard.
+    /// The end of switchboard's command: options and redirections.
     pub options: &'static str,
-    /// Of switchboard.
-    pub stdout: Stdout,
-}
-
-/// What the clients do.
-pub enum Load {
-    Rounds(Rounds),
-    Schedule(Schedule),
-    Visits(End),
-    Pages,
-}
-
-impl Load {
-    /// Runs for about `time` on a server that listens.
-    pub async fn run(&self, server: &Process, time: Duration) -> Result<Run> {
-        match self {
-            Load::Rounds(rounds) => rounds.run(server, time).await,
-            Load::Schedule(schedule) => schedule.run(server, time).await,
-            Load::Visits(end) => visits::visit(*end, server, time).await,
-            Load::Pages => visits::request_page(server, time).await,
-        }
-    }
 }
 
 /// Every client sends one message.
-const EVERYONE_SENDS: Rounds = Rounds {
+const EVERYONE_SENDS: Chat = Chat {
     clients: 32,
     senders: 32,
     messages: 1,
     text_bytes: SHORTEST_TEXT,
+    rate: 0,
+    newcomers: 0,
     stuck: 0,
     viewers: 0,
     least_bytes: 0,
     shows_memory: false,
 };
 
-const BURST: Rounds = Rounds { messages: 51, ..EVERYONE_SENDS };
+const BURST: Chat = Chat { messages: 51, ..EVERYONE_SENDS };
 
 /// As in the chat benchmark of Bun's repository.
-const FLOOD: Rounds = Rounds { messages: 1_632, ..EVERYONE_SENDS };
+const FLOOD: Chat = Chat { messages: 1_632, ..EVERYONE_SENDS };
 
-const ROOM: Rounds = Rounds { clients: 256, senders: 256, messages: 4, text_bytes: 64, ..EVERYONE_SENDS };
+const ROOM: Chat = Chat { clients: 256, senders: 256, messages: 4, text_bytes: 64, ..EVERYONE_SENDS };
 
-const CROWD: Rounds = Rounds { shows_memory: true, ..one_to(10_000) };
+const CROWD: Chat = Chat { shows_memory: true, ..one_to(10_000) };
 
 /// A round sends 128 KiB to each client, a run 1.5 times the backlog a client may have.
-const BESIDE_STUCK: Rounds = Rounds { messages: 4, text_bytes: 1000, least_bytes: 24 * 1024 * 1024, ..EVERYONE_SENDS };
+const BESIDE_STUCK: Chat = Chat { messages: 4, text_bytes: 1000, least_bytes: 24 * 1024 * 1024, ..EVERYONE_SENDS };
 
-const FAN_OUT: Schedule = Schedule { clients: 1_000, senders: 10, rate: 40, newcomers: 0 };
+const FAN_OUT: Chat = Chat { clients: 1_000, senders: 10, rate: 40, ..EVERYONE_SENDS };
 
-const STORM: Schedule = Schedule { clients: 32, senders: 32, rate: 4, newcomers: 10_000 };
+const STORM: Chat = Chat { rate: 4, newcomers: 10_000, ..EVERYONE_SENDS };
 
-const fn one_to(clients: usize) -> Rounds {
-    Rounds { clients, senders: 1, ..EVERYONE_SENDS }
+const fn one_to(clients: usize) -> Chat {
+    Chat { clients, senders: 1, ..EVERYONE_SENDS }
 }
 
 pub fn all() -> Vec<Scenario> {
+    with_storm(STORM)
+}
+
+/// For `cargo test`: the quick scenarios, with a small storm.
+pub fn smoke_test() -> Vec<Scenario> {
+    const QUICK: [&str; 9] = ["chat", "burst", "room", "fan-out", "visit", "visit-reset", "storm", "http", "watched"];
+    let mut scenarios = with_storm(Chat { newcomers: 200, ..STORM });
+    scenarios.retain(|scenario| QUICK.contains(&scenario.name));
+    scenarios
+}
+
+fn with_storm(storm: Chat) -> Vec<Scenario> {
     use Load::{Pages, Visits};
-    let rounds = Load::Rounds;
     vec![
         one(
             "chat",
             "32 clients each send a message of 16 bytes and wait until all have received everything; repeat",
-            rounds(EVERYONE_SENDS),
+            Load::Chat(EVERYONE_SENDS),
         ),
-        one("burst", "as `chat`, with 51 messages from each at once", rounds(BURST)),
-        one("flood", "as `chat`, with 1,632 messages from each at once", rounds(FLOOD)),
-        one("room", "256 clients each send 4 messages of 64 bytes at once; repeat", rounds(ROOM)),
+        one("burst", "as `chat`, with 51 messages from each at once", Load::Chat(BURST)),
+        one("flood", "as `chat`, with 1,632 messages from each at once", Load::Chat(FLOOD)),
+        one("room", "256 clients each send 4 messages of 64 bytes at once; repeat", Load::Chat(ROOM)),
         one(
             "fan-out",
             "1,000 clients, 10 of which send 40 messages/s in total on a schedule; latency from the scheduled time",
-            Load::Schedule(FAN_OUT),
+            Load::Chat(FAN_OUT),
         ),
-        one("crowd", "10,000 idle connections; then one message to all of them; repeat", rounds(CROWD)),
+        one("crowd", "10,000 idle connections; then one message to all of them; repeat", Load::Chat(CROWD)),
         one("visit", "connect, opening handshake, closing handshake; one client at a time", Visits(End::Close)),
         one("visit-reset", "connect, opening handshake, TCP reset; one client at a time", Visits(End::Reset)),
         one(
             "storm",
             "10,000 clients connect at once, while 32 others send 4 messages/s in total to the growing room",
-            Load::Schedule(STORM),
+            Load::Chat(storm),
         ),
         one("http", "16 connections each request the page, read it, and repeat", Pages),
         several(
             "sizes",
             "one message to this many receivers; repeat",
             [("10", 10), ("100", 100), ("1,000", 1_000), ("10,000", 10_000)]
-                .map(|(label, clients)| row(label, rounds(one_to(clients)))),
+                .map(|(label, clients)| row(label, Load::Chat(one_to(clients)))),
         ),
         threads("threads", "one message to 10,000 receivers; repeat; server and load share all cores", one_to(10_000)),
         threads("threads-chat", "as `chat`; server and load share all cores", EVERYONE_SENDS),
@@ -128,21 +112,21 @@ pub fn all() -> Vec<Scenario> {
                 "stuck",
                 "32 clients each send 4 messages of 1,000 bytes at once; repeat; beside clients that never read",
                 [("none stuck", 0), ("1,000 stuck", 1_000)]
-                    .map(|(label, stuck)| row(label, rounds(Rounds { stuck, ..BESIDE_STUCK }))),
+                    .map(|(label, stuck)| row(label, Load::Chat(Chat { stuck, ..BESIDE_STUCK }))),
             )
         },
         watched("watched", "as `room`, while `/lifecycle` or `--explain` shows every step", ROOM),
         watched(
             "watched-burst",
             "the same, with 51 messages of 16 bytes from each client at once, so the deliveries themselves cost little",
-            Rounds { clients: 256, senders: 256, ..BURST },
+            Chat { clients: 256, senders: 256, ..BURST },
         ),
     ]
 }
 
-fn threads(name: &'static str, description: &'static str, load: Rounds) -> Scenario {
+fn threads(name: &'static str, description: &'static str, load: Chat) -> Scenario {
     let rows = [("1 thread", "--threads 1"), ("2 threads", "--threads 2")]
-        .map(|(label, options)| Row { options, ..row(label, Load::Rounds(load)) });
+        .map(|(label, options)| Row { options, ..row(label, Load::Chat(load)) });
     Scenario {
         is_for_switchboard: true,
         is_pinned: false,
@@ -151,15 +135,16 @@ fn threads(name: &'static str, description: &'static str, load: Rounds) -> Scena
     }
 }
 
-fn watched(name: &'static str, description: &'static str, load: Rounds) -> Scenario {
-    let viewers = |label, viewers| row(label, Load::Rounds(Rounds { viewers, ..load }));
-    let explain = |label, stdout| Row { options: "--explain", stdout, ..viewers(label, 0) };
+fn watched(name: &'static str, description: &'static str, load: Chat) -> Scenario {
+    let viewers = |label, viewers| row(label, Load::Chat(Chat { viewers, ..load }));
+    let explain = |label, options| Row { options, ..viewers(label, 0) };
     let rows = [
         viewers("unwatched", 0),
         viewers("1 viewer", 1),
         viewers("16 viewers", 16),
-        explain("--explain to a file", Stdout::File),
-        explain("--explain, stdout closed", Stdout::Closed),
+        explain("--explain to a file", "--explain"),
+        // A pipe whose reader goes away once the server has printed its first line.
+        explain("--explain, stdout closed", "--explain > >(head -n 1)"),
     ];
     let growth = &[("CPU, times unwatched", "CPU/delivery")];
     Scenario { is_for_switchboard: true, growth, ..several(name, description, rows) }
@@ -175,18 +160,5 @@ fn several<const N: usize>(name: &'static str, description: &'static str, rows: 
 }
 
 fn row(label: &'static str, load: Load) -> Row {
-    Row { label, load, options: "", stdout: Stdout::File }
-}
-
-/// For `cargo test`: the quick scenarios, with a small storm.
-pub fn smoke_test() -> Vec<Scenario> {
-    const QUICK: [&str; 9] = ["chat", "burst", "room", "fan-out", "visit", "visit-reset", "storm", "http", "watched"];
-    let mut scenarios = all();
-    scenarios.retain(|scenario| QUICK.contains(&scenario.name));
-    for row in scenarios.iter_mut().flat_map(|scenario| &mut scenario.rows) {
-        if let Load::Schedule(Schedule { newcomers, .. }) = &mut row.load {
-            *newcomers /= 50;
-        }
-    }
-    scenarios
+    Row { label, load, options: "" }
 }

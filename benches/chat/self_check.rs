@@ -1,9 +1,8 @@
-//! Tests of the checks: a fault they miss would make the figures wrong. Bench targets without a test harness have no unit
-//! tests, so these run before each benchmark; they take no noticeable time.
+//! Tests of the checks: a fault they miss would make the figures wrong. Bench targets without a test harness have no
+//! unit tests, so these run before each benchmark; they take no noticeable time.
 
 use std::time::Instant;
 
-use anyhow::Result;
 use test_client::frame::Frame;
 
 use crate::transcript::{SHORTEST_TEXT, Transcript};
@@ -19,14 +18,11 @@ pub fn run() {
 }
 
 fn correct_deliveries_pass() {
-    let frames = [message(0, 0), message(1, 0), message(0, 1)].concat();
+    let frames = [message(0, 0), message(0, 1), message(1, 0)].concat();
     for first_read in 0..=frames.len() {
-        let mut transcript = transcript();
         let (start, rest) = frames.split_at(first_read);
         // The second receiver overtakes the first between its two reads.
-        for (client, chunk) in [(0, start), (1, &frames[..]), (0, rest)] {
-            assert!(transcript.receive(client, chunk, Instant::now()).is_ok(), "split at {first_read}");
-        }
+        let transcript = received(&[(0, start), (1, &frames), (0, rest)]).expect("correct messages");
         assert_eq!(transcript.latencies.len(), 6, "three messages for each of two receivers");
     }
 }
@@ -36,7 +32,7 @@ fn every_fault_is_detected() {
     let [mut binary, mut changed, mut nameless] = [a0.clone(), a0.clone(), a0.clone()];
     binary[0] = 0x82;
     changed[30] ^= 1;
-    nameless[8] ^= 1;
+    nameless[11] ^= 0x40;
     let of_nobody = message(SENDERS, 0);
     let [all_a, all_b] = [0, 1].map(|sender| (0..10).flat_map(|number| message(sender, number)).collect::<Vec<_>>());
 
@@ -53,44 +49,38 @@ fn every_fault_is_detected() {
 
 /// Two receivers, one after the other, receive these frames.
 fn expect(fault: &str, first: &[&Vec<u8>], second: &[&Vec<u8>]) {
-    let mut transcript = transcript();
-    let mut receive = |client, frames: &[&Vec<u8>]| -> Result<()> {
-        frames.iter().try_for_each(|frame| transcript.receive(client, frame, Instant::now()))
-    };
-    let received = receive(0, first).and_then(|()| receive(1, second));
-    assert!(received.is_err_and(|error| error.to_string().contains(fault)), "{fault}");
+    let reads = first.iter().map(|frames| (0, &frames[..])).chain(second.iter().map(|frames| (1, &frames[..])));
+    let found = received(&reads.collect::<Vec<_>>()).err().map(|error| error.to_string());
+    assert!(found.is_some_and(|found| found.contains(fault)), "{fault}");
 }
 
 fn newcomers_receive_the_end() {
-    let mut transcript = transcript();
     let (a0, a1) = (message(0, 0), message(0, 1));
     let all = [&a0[..], &a1].concat();
-    transcript.receive(0, &all, Instant::now()).expect("correct messages");
+    let transcript = received(&[(0, &all)]).expect("correct messages");
     assert!(transcript.ends_with(&all) && transcript.ends_with(&a1));
     let wrong = [&a0, &[&a1[..], &a1].concat(), &[&a1[..], &a0].concat(), &a1[1..].to_vec(), &Vec::new()];
     assert!(!wrong.into_iter().any(|frames| transcript.ends_with(frames)));
 }
 
-/// Every sender has made the first of two writes, of 10 messages each.
-fn transcript() -> Transcript {
+fn client_frames_are_masked_text() {
+    let mut transcript = received(&[]).expect("no messages");
+    let (frame, _) = Frame::parse(&transcript.begin_write(1, Instant::now())).expect("a frame");
+    assert_eq!(frame, Frame { first: 0x81, masked: true, payload: b"00101:0000000010".into() });
+    assert_eq!(transcript.expected, 30 * message(1, 10).len(), "the third write of 10 messages");
+}
+
+/// Every sender has made the first of two writes, of 10 messages each. Then receivers read these chunks.
+fn received(reads: &[(usize, &[u8])]) -> anyhow::Result<Transcript> {
     let mut transcript = Transcript::new(RECEIVERS, SENDERS, 2, 10, SHORTEST_TEXT);
-    for sender in 0..SENDERS {
-        transcript.begin_write(sender, Instant::now());
-    }
-    transcript
+    (0..SENDERS).for_each(|sender| drop(transcript.begin_write(sender, Instant::now())));
+    reads.iter().try_for_each(|(client, chunk)| transcript.receive(*client, chunk, Instant::now()))?;
+    Ok(transcript)
 }
 
 /// A message as a server must deliver it, encoded independently of `transcript.rs`.
 fn message(sender: usize, number: u64) -> Vec<u8> {
-    let payload = format!("Client #{sender} says: {sender:05}:{number:010}");
-    let mut frame = vec![0x81, payload.len() as u8];
-    frame.extend(payload.bytes());
-    frame
-}
-
-fn client_frames_are_masked_text() {
-    let (write, bytes) = transcript().begin_write(1, Instant::now());
-    assert_eq!(bytes, 10 * message(1, 10).len());
-    let (frame, _) = Frame::parse(&write).expect("a frame");
-    assert_eq!(frame, Frame { first: 0x81, masked: true, payload: b"00001:0000000010".into() });
+    let id = 100 + sender;
+    let payload = format!("Client #{id} says: {id:05}:{number:010}");
+    [&[0x81, payload.len() as u8], payload.as_bytes()].concat()
 }

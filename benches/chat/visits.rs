@@ -1,16 +1,16 @@
 //! Without a room: visits, which end after the opening handshake, one client at a time; and requests of the page.
 
+use std::collections::VecDeque;
+use std::io::Read;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow, ensure};
-use test_client::client::{Client, Ended};
+use anyhow::{Context, Result, ensure};
+use socket2::SockRef;
 use test_client::frame::{self, CLOSE, FIN};
-use test_client::request::Response;
 use test_client::server::PAGE;
-use tokio::time::timeout;
 
-use crate::connect::{self, DEADLINE};
-use crate::figures::{Meter, REQUEST, Run, Unit, VISIT};
+use crate::client::{self, Client, DEADLINE, Request};
+use crate::figures::{Meter, Run};
 use crate::process::Process;
 use crate::transcript::histogram;
 
@@ -23,111 +23,83 @@ const CONNECTIONS: usize = 16;
 /// How a client ends its visit.
 #[derive(Clone, Copy)]
 pub enum End {
-    /// With the closing handshake. The server closes TCP first, as RFC 6455 7.1.1 requires, so sockets in TIME_WAIT are on its
-    /// side and the load does not run out of ports.
+    /// With the closing handshake. The server closes TCP first, as RFC 6455 7.1.1 requires, so sockets in TIME_WAIT are
+    /// on its side and the load does not run out of ports.
     Close,
     /// With a TCP reset.
     Reset,
 }
 
-pub async fn visit(end: End, server: &Process, time: Duration) -> Result<Run> {
-    let once = async || {
+pub fn visit(end: End, server: &Process, time: Duration) -> Result<Run> {
+    let once = || {
         let began = Instant::now();
-        visit_once(server.port, end).await?;
+        let mut client = client::join(server.port, 1, false)?;
+        match end {
+            End::Reset => SockRef::from(client.get_ref()).set_linger(Some(Duration::ZERO))?,
+            End::Close => close(&mut client)?,
+        }
+        drop(client);
         Ok(began.elapsed())
     };
-    repeat(once, MAX_VISITS, VISIT, server, time).await
+    repeat(once, MAX_VISITS, ["visits/s", "CPU/visit"], server, time)
 }
 
-async fn visit_once(port: u16, end: End) -> Result<()> {
-    let mut client = connect::join(port, 1).await?;
-    match end {
-        End::Reset => client.reset(),
-        End::Close => {
-            client.send(&frame::close(1000, ""));
-            let ended = timeout(DEADLINE, client.read_to_end()).await.context("the server does not close TCP")?;
-            let rest = client.unread();
-            ensure!(
-                ended == Ended::InOrder && rest.first() == Some(&(FIN | CLOSE)),
-                "expected a Close frame and the end of the stream, got {rest:02x?} and {ended}"
-            );
-        }
-    }
+fn close(client: &mut Client) -> Result<()> {
+    client::send(client, &frame::close(1000, ""))?;
+    let mut rest = Vec::new();
+    let ended = client.read_to_end(&mut rest);
+    let expected = || format!("expected a Close frame and the end of the stream in {DEADLINE:?}, got {rest:02x?}");
+    ended.with_context(expected)?;
+    ensure!(rest.first() == Some(&(FIN | CLOSE)), expected());
     Ok(())
 }
 
-/// Takes the connections in turn, and reads the oldest response first, so that the server always has the other requests.
-pub async fn request_page(server: &Process, time: Duration) -> Result<Run> {
-    let mut connections = Vec::new();
-    for _ in 0..CONNECTIONS {
-        connections.push(Connection::open(server.port).await?);
-    }
-    let mut turns = (0..CONNECTIONS).cycle();
-    let once = async || {
-        let connection = &mut connections[turns.next().expect("there is no end")];
-        let is_last = connection.receive_page().await?;
-        let took = connection.asked.elapsed();
-        if is_last {
-            *connection = Connection::open(server.port).await?;
-        } else {
-            connection.ask(server.port).await;
-        }
+/// Takes the connections in turn, and reads the oldest response first: the server always has the other requests.
+pub fn request_page(server: &Process, time: Duration) -> Result<Run> {
+    let request = Request::Page.bytes(server.port);
+    // Returns the client and the time of its request.
+    let ask = |client: Client| {
+        let asked = Instant::now();
+        client::send(&client, &request)?;
+        Ok((client, asked))
+    };
+    let connect = || ask(client::connect(server.port, false)?);
+    let mut connections = (0..CONNECTIONS).map(|_| connect()).collect::<Result<VecDeque<_>>>()?;
+    let once = || {
+        let (mut client, asked) = connections.pop_front().expect("each that is taken is put back");
+        let is_last = receive_page(&mut client)?;
+        let took = asked.elapsed();
+        connections.push_back(if is_last { connect()? } else { ask(client)? });
         Ok(took)
     };
-    repeat(once, u64::MAX, REQUEST, server, time).await
+    repeat(once, u64::MAX, ["requests/s", "CPU/request"], server, time)
 }
 
-struct Connection {
-    client: Client,
-    asked: Instant,
+/// Reads the response, which must be the page. Returns whether the server will close the connection after it.
+fn receive_page(client: &mut Client) -> Result<bool> {
+    let response = client::read_head(client, Request::Page)?;
+    let mut body = [0; PAGE.len()];
+    client.read_exact(&mut body).context("the page is incomplete")?;
+    ensure!(body == PAGE.as_bytes(), "expected the page's bytes, got others");
+    Ok(response.has_token("connection", "close"))
 }
 
-impl Connection {
-    /// Opens TCP and sends the first request.
-    async fn open(port: u16) -> Result<Connection> {
-        let client = Client::connect(connect::address(port)).await.context("connecting")?;
-        let mut connection = Connection { client, asked: Instant::now() };
-        connection.ask(port).await;
-        Ok(connection)
-    }
-
-    async fn ask(&mut self, port: u16) {
-        self.asked = Instant::now();
-        self.client.send(&connect::get(port, "/"));
-        self.client.flush().await;
-    }
-
-    /// Reads the response, which must be the page. Returns whether it is the last one: a server may close the connection after
-    /// any number of requests.
-    async fn receive_page(&mut self) -> Result<bool> {
-        let response = connect::head(&mut self.client, "200 with the page's length", is_page).await?;
-        let body = timeout(DEADLINE, self.client.exactly(PAGE.len())).await.context("the page is incomplete")?;
-        let body = body.map_err(|ended| anyhow!("expected the page's bytes, got {ended}"))?;
-        ensure!(body == PAGE.as_bytes(), "expected the page's bytes, got others");
-        Ok(response.has_token("connection", "close"))
-    }
-}
-
-fn is_page(response: &Response) -> bool {
-    response.status == 200 && response.header("content-length") == Some(&PAGE.len().to_string())
-}
-
-/// Does something again and again, which returns how long it took: first a fifth of the time as warm-up, then the measured time.
-async fn repeat(
-    mut once: impl AsyncFnMut() -> Result<Duration>,
+/// Does something again and again, which returns how long it took: a fifth of the time as warm-up, then the whole.
+fn repeat(
+    mut once: impl FnMut() -> Result<Duration>,
     most: u64,
-    unit: Unit,
+    heads: [&'static str; 2],
     server: &Process,
     time: Duration,
 ) -> Result<Run> {
     let start = Instant::now();
     while start.elapsed() < time / 5 {
-        once().await?;
+        once()?;
     }
     let mut latencies = histogram();
     let meter = Meter::start(server);
     while meter.started.elapsed() < time && latencies.len() < most {
-        latencies.saturating_record(once().await?.as_nanos() as u64);
+        latencies.saturating_record(once()?.as_nanos() as u64);
     }
-    Ok(meter.stop(unit, latencies.len(), &latencies))
+    Ok(meter.stop(heads, latencies.len(), &latencies))
 }

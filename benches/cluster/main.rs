@@ -31,6 +31,8 @@ mod client;
 mod fleet;
 mod measure;
 mod options;
+#[path = "../shared/process.rs"]
+mod process;
 mod report;
 mod restart;
 mod room;

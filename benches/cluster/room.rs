@@ -1,22 +1,23 @@
 //! A Redis and the nodes that share it, as processes. Dropping a room kills them.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use test_client::started::free_port;
 
+use crate::process::Process;
 use crate::system;
 use crate::wire::Protocol;
 
-/// An interpreter that loads a framework may take some seconds.
-const START_DEADLINE: Duration = Duration::from_secs(20);
-const START_POLL: Duration = Duration::from_millis(10);
 const ANSWER_DEADLINE: Duration = Duration::from_secs(2);
+
+/// How long Redis may take from when it listens until it answers.
+const READY_DEADLINE: Duration = Duration::from_secs(20);
+const READY_POLL: Duration = Duration::from_millis(10);
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -77,18 +78,17 @@ impl Kind {
         }
     }
 
-    /// The command that starts a node. `PORT` and `REDIS` are in its environment.
-    fn command(self, port: u16, redis: &str) -> Vec<String> {
-        let path = |path: PathBuf| path.display().to_string();
-        let switchboard = [env!("CARGO_BIN_EXE_switchboard"), "--host", "127.0.0.1", "--port", &port.to_string()];
+    /// The shell command that starts a node, with `PORT` in its environment.
+    fn command(self, redis: &str) -> String {
+        let peers = peers();
+        let peers = peers.display();
+        let switchboard = concat!("'", env!("CARGO_BIN_EXE_switchboard"), "' --host 127.0.0.1 --port $PORT");
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/peers/fastapi_broadcaster.py");
         match self {
-            Kind::Alone => strings(&switchboard),
-            Kind::Switchboard => strings(&[&switchboard[..], &["--redis", &format!("{redis}/bench")]].concat()),
-            Kind::SocketIo => strings(&["node", &path(peers().join("socketio/socketio.mjs"))]),
-            Kind::FastApi => {
-                let script = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/peers/fastapi_broadcaster.py");
-                strings(&[&path(peers().join("venv/bin/python")), script])
-            }
+            Kind::Alone => switchboard.to_owned(),
+            Kind::Switchboard => format!("{switchboard} --redis {redis}/bench"),
+            Kind::SocketIo => format!("env REDIS={redis} NODE_ENV=production node '{peers}/socketio/socketio.mjs'"),
+            Kind::FastApi => format!("env REDIS={redis} '{peers}/venv/bin/python' '{script}'"),
         }
     }
 }
@@ -102,15 +102,10 @@ pub struct Room {
     pub kind: Kind,
     /// Redis's `appendfsync`.
     fsync: String,
-    /// For Redis's files and all logs.
+    /// For Redis's files.
     folder: PathBuf,
     redis: Process,
     pub nodes: Vec<Process>,
-}
-
-pub struct Process {
-    child: Child,
-    pub port: u16,
 }
 
 impl Room {
@@ -121,26 +116,21 @@ impl Room {
         fs::create_dir_all(&folder)?;
         let redis = start_redis(port, fsync, &folder)?;
         let mut room = Self { kind: setup.kind, fsync: fsync.to_owned(), folder, redis, nodes: Vec::new() };
-        room.wait_until(port, Self::is_redis_ready)?;
+        room.redis.wait_until_it_listens()?;
+        let start = Instant::now();
+        while !room.is_redis_ready() {
+            if start.elapsed() > READY_DEADLINE {
+                return Err(io::Error::other("Redis doesn't answer PING"));
+            }
+            thread::sleep(READY_POLL);
+        }
         for _ in 0..setup.nodes {
-            let (node, redis) = (free_port()?, format!("redis://127.0.0.1:{port}"));
-            let command = setup.kind.command(node, &redis);
-            room.nodes.push(start(&command, &redis, &room.folder, node)?);
-            room.wait_until(node, |_| TcpStream::connect((Ipv4Addr::LOCALHOST, node)).is_ok())?;
+            let command = setup.kind.command(&format!("redis://127.0.0.1:{port}"));
+            let mut node = Process::start(&command, free_port()?)?;
+            node.wait_until_it_listens()?;
+            room.nodes.push(node);
         }
         Ok(room)
-    }
-
-    fn wait_until(&self, port: u16, is_ready: impl Fn(&Self) -> bool) -> io::Result<()> {
-        let start = Instant::now();
-        while !is_ready(self) {
-            if start.elapsed() > START_DEADLINE {
-                let output = fs::read_to_string(log_of(&self.folder, port))?;
-                return Err(io::Error::other(format!("it did not start:\n{}", output.trim_end())));
-            }
-            thread::sleep(START_POLL);
-        }
-        Ok(())
     }
 
     pub fn protocol(&self) -> Protocol {
@@ -174,13 +164,13 @@ impl Room {
 
     /// The CPU time so far of all nodes, of Redis, and of the clients, in seconds.
     pub fn cpu(&self) -> [f64; 3] {
-        let cpu = |process: &Process| system::cpu_time(process.child.id());
+        let cpu = |process: &Process| system::cpu_time(process.id());
         [self.nodes.iter().map(cpu).sum(), cpu(&self.redis), system::cpu_time(std::process::id())]
     }
 
     /// The resident memory of the largest node and of Redis, and the part of the latter that the stream takes, in bytes.
     pub fn memory(&self) -> [f64; 3] {
-        let resident = |process: &Process| system::memory(process.child.id());
+        let resident = |process: &Process| system::memory(process.id());
         let ask = |key| self.ask_redis(&format!("MEMORY USAGE {key} SAMPLES 0")).ok();
         let stream = self.kind.stream_key().and_then(ask).and_then(|answer| answer.strip_prefix(':')?.parse().ok());
         let largest = self.nodes.iter().map(resident).fold(f64::NAN, f64::max);
@@ -197,36 +187,11 @@ impl Drop for Room {
     }
 }
 
-impl Process {
-    fn kill(&mut self) {
-        // These fail only if it has already ended.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 fn start_redis(port: u16, fsync: &str, folder: &Path) -> io::Result<Process> {
-    let (port_, folder_) = (port.to_string(), folder.display().to_string());
-    let address = ["redis-server", "--bind", "127.0.0.1", "--port", &port_];
-    let data =
-        ["--dir", &folder_, "--save", "", "--appendonly", "yes", "--appendfsync", fsync, "--loglevel", "warning"];
-    start(&strings(&[&address[..], &data].concat()), "", folder, port)
-}
-
-/// Starts a process that is to listen on a port. Its output goes to a file in the folder.
-fn start(command: &[String], redis: &str, folder: &Path, port: u16) -> io::Result<Process> {
-    let log = File::create(log_of(folder, port))?;
-    let mut child = system::command(&command[0]);
-    child.args(&command[1..]);
-    child.env("PORT", port.to_string()).env("REDIS", redis).env("RUST_LOG", "off").env("NODE_ENV", "production");
-    child.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
-    Ok(Process { child: child.spawn()?, port })
-}
-
-fn log_of(folder: &Path, port: u16) -> PathBuf {
-    folder.join(format!("{port}.log"))
-}
-
-fn strings(arguments: &[&str]) -> Vec<String> {
-    arguments.iter().map(|&argument| argument.to_owned()).collect()
+    let command = format!(
+        "redis-server --bind 127.0.0.1 --port {port} --dir '{}' --save '' --appendonly yes --appendfsync {fsync} \
+         --loglevel warning",
+        folder.display()
+    );
+    Process::start(&command, port)
 }

@@ -1,4 +1,4 @@
-//! What depends on the operating system. Elsewhere than on Linux, nothing is pinned, and a value that can't be measured is NaN.
+//! What depends on the operating system. Outside Linux, nothing is pinned, and a value that can't be measured is NaN.
 
 use std::fs;
 use std::process::Command;
