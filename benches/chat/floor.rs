@@ -22,6 +22,8 @@ use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Registry, Token};
 use sha1::{Digest, Sha1};
 use slab::Slab;
+#[cfg(target_os = "linux")]
+use socket2::SockRef;
 use socket2::{Domain, Socket, Type};
 use test_client::frame;
 use test_client::server::{PAGE, PAGE_POLICY};
@@ -183,6 +185,9 @@ impl Peer {
     /// Echoes the received Close, unless the socket is full: a frame may be half written then.
     fn echo_close(&mut self, payload: Vec<u8>) {
         if !self.is_full {
+            // The Close and the end of TCP are one packet.
+            #[cfg(target_os = "linux")]
+            let _ = SockRef::from(&self.stream).set_tcp_cork(true);
             // If the peer has already gone, it needs no Close.
             let _ = self.stream.write(&frame::from_server(CLOSE, &payload));
         }
