@@ -3,7 +3,7 @@
 //! In the RFC: the connection is OPEN after the 101 (RFC 6455 4.1), CLOSING after the first Close frame (7.1.3), and CLOSED
 //! once TCP is closed (7.1.4).
 //!
-//! A connection is one task. Its event loop (`Connection::converse`) reads the socket, hands the bytes to the protocol, and
+//! A connection is one task. Its event loop ([`run`]) reads the socket, hands the bytes to the protocol, and
 //! the messages to the room. When the loop ends, the connection leaves the room and, unless its socket failed or the client
 //! went silent, finishes the closing handshake (`Connection::close`): the server closes TCP first (RFC 6455 7.1.1). Unless the
 //! client's Close was its last frame, it reads to the end before, so that no reset overtakes its own Close.
@@ -123,14 +123,32 @@ struct Scratch {
     said: Vec<u8>,
 }
 
-/// Runs a connection, from the first byte after the handshake until TCP is closed.
+/// Runs a connection, from the first byte after the handshake until TCP is closed: the event loop (phase 3), until a closing
+/// handshake begins or the connection fails, and then the end (phase 4).
 ///
 /// An idle connection is little more than this future, so it is kept small. An `async fn` would store its arguments besides
 /// the connection. `close` is boxed, so that its state does not enlarge the future.
 pub fn run(upgraded: Upgraded) -> impl Future<Output = ()> {
     let mut connection = Connection::open(upgraded);
     async move {
-        let end = connection.converse().await;
+        let end = {
+            let mut alarm = pin!(sleep_until(connection.deadline().into()));
+            loop {
+                if connection.protocol.closing().is_some() {
+                    break None;
+                }
+                let wake = poll_fn(|context| connection.poll_wake(alarm.as_mut(), context)).await;
+                let is_full = matches!(wake, Wake::Read(READ_SIZE));
+                if let Some(ending) = connection.handle(wake) {
+                    break Some(ending);
+                }
+                if is_full {
+                    // More input may be waiting. Let other tasks run first.
+                    yield_now().await;
+                }
+                alarm.as_mut().reset(connection.deadline().into());
+            }
+        };
         Box::pin(connection.close(end)).await;
     }
 }
@@ -149,31 +167,12 @@ impl Connection {
         let protocol = Protocol::new(server.limits.max_message_size, server.limits.ping_interval, Instant::now());
         let early = (!early.is_empty()).then(|| Box::new(early));
         let (share, own) = (Share::default(), Output::new());
-        Self { server, client, reader, seat, protocol, early, share, own, messages: 0, bytes_in: 0, _permit }
-    }
-
-    /// The event loop (phase 3), until a closing handshake begins or the connection fails. Not an `async fn`, which would store
-    /// `self` twice.
-    fn converse(&mut self) -> impl Future<Output = Option<Ending>> {
-        if self.server.stop.is_told() {
-            self.protocol.close(going_away(), &mut self.own);
+        let mut connection =
+            Self { server, client, reader, seat, protocol, early, share, own, messages: 0, bytes_in: 0, _permit };
+        if connection.server.stop.is_told() {
+            connection.protocol.close(going_away(), &mut connection.own);
         }
-        async move {
-            let mut alarm = pin!(sleep_until(self.deadline().into()));
-            while self.protocol.closing().is_none() {
-                let wake = poll_fn(|context| self.poll_wake(alarm.as_mut(), context)).await;
-                let is_full = matches!(wake, Wake::Read(READ_SIZE));
-                if let Some(ending) = self.handle(wake) {
-                    return Some(ending);
-                }
-                if is_full {
-                    // More input may be waiting. Let other tasks run first.
-                    yield_now().await;
-                }
-                alarm.as_mut().reset(self.deadline().into());
-            }
-            None
-        }
+        connection
     }
 
     /// When the alarm is to fire.
@@ -335,7 +334,7 @@ impl Connection {
         self.leave();
         let Self { server, client, seat, protocol, own, messages, bytes_in, .. } = self;
         let ending = end.unwrap_or_else(|| Ending::Closed {
-            closing: protocol.closing().expect("converse returns None only after a Close has begun").clone(),
+            closing: protocol.closing().expect("the event loop ended because a Close has begun").clone(),
             unanswered: !protocol.is_closed(),
         });
         let sent = if let Seat::Room(member) = &seat { member.sent() } else { 0 };
