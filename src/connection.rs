@@ -3,10 +3,10 @@
 //! In the RFC: the connection is OPEN after the 101 (RFC 6455 4.1), CLOSING after the first Close frame (7.1.3), and CLOSED
 //! once TCP is closed (7.1.4).
 //!
-//! A connection is one task. Its event loop ([`run`]) reads the socket, hands the bytes to the protocol, and
-//! the messages to the room. When the loop ends, the connection leaves the room and, unless its socket failed or the client
-//! went silent, finishes the closing handshake (`Connection::close`): the server closes TCP first (RFC 6455 7.1.1). Unless the
-//! client's Close was its last frame, it reads to the end before, so that no reset overtakes its own Close.
+//! A connection is one task. Its event loop ([`run`]) reads the socket, hands the bytes to the protocol, and the messages to the
+//! room. When the loop ends, the connection leaves the room and, unless its socket failed or the client went silent, finishes
+//! the closing handshake (`Connection::close`): the server closes TCP first (RFC 6455 7.1.1). Unless the client's Close was its
+//! last frame, it reads to the end before, so that no reset overtakes its own Close.
 
 pub mod ending;
 mod farewell;
@@ -359,7 +359,7 @@ mod tests {
     /// What hyper has read beyond the request comes before what the socket has, also for a connection that closes before it has
     /// read anything. Otherwise, the client's Close would not be found, and the server would wait for the client.
     #[test]
-    fn early_bytes_are_the_first_ones_of_the_closing_handshake() {
+    fn farewell_reads_early_bytes_first() {
         Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
             let view = View::new(|_, _, _| (), Admission::default());
             let server = Arc::new(Shared::new(&Options::default(), view));

@@ -117,13 +117,13 @@ pub enum Reached {
 }
 
 impl Frames {
-    /// A walk that begins at the first byte after the handshake. `max_message_size` is in bytes of payload.
+    /// A walk that begins between two messages. `max_message_size` is in bytes of payload.
     pub fn new(max_message_size: usize) -> Self {
         Self { max_message_size, header: HeaderReader::default(), payload_left: 0, message: None, raw: 0, close: None }
     }
 
     /// Whether the input so far ends between two messages: no message or control frame is partly read.
-    pub fn between_messages(&self) -> bool {
+    fn between_messages(&self) -> bool {
         self.raw == 0
     }
 

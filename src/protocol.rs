@@ -125,10 +125,7 @@ impl Protocol {
             self.clean &= input.is_empty();
             return;
         }
-        let is_pinged = self.silence.is_some_and(|silence| silence.is_pinged());
-        if let Some(silence) = &mut self.silence {
-            silence.end(now);
-        }
+        let pong_may_follow = self.silence.as_mut().is_some_and(|silence| silence.hear(now));
         let input = self.take_whole_messages(input, output, &mut deliver);
         if input.is_empty() {
             return;
@@ -139,7 +136,7 @@ impl Protocol {
             self.decode(&mut unfinished, &input[..good], output, deliver);
         }
         // If a Ping crosses the client's Close, its Pong follows (RFC 6455 5.5.2).
-        self.clean &= good == input.len() && !is_pinged;
+        self.clean &= good == input.len() && !pong_may_follow;
         if let Reached::Fault(failure) = reached {
             self.fail(failure, output);
         }
@@ -152,7 +149,7 @@ impl Protocol {
     }
 
     /// Takes text messages from the start of the input, as long as each is one whole frame of valid UTF-8 and nothing is
-    /// half read. Anything else, including every fault, is left to [`Frames`] and tungstenite. That path costs 52 ns per
+    /// half read. Anything else, including every fault, is left to [`Frames`](crate::frame::Frames) and tungstenite. That path costs 52 ns per
     /// message instead of 14.
     fn take_whole_messages<'a>(
         &mut self,

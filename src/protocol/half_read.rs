@@ -28,7 +28,7 @@ const LARGEST_PART: usize = 4096;
 /// A message that has been read in part, with the control frames between its fragments, or a control frame alone.
 #[derive(Debug)]
 pub(super) struct Unfinished {
-    /// When it began, or when the client was last kept from going on.
+    /// When it began, or when the client was last excused.
     pub since: Instant,
     /// The walk over its frames.
     pub frames: Frames,
@@ -37,7 +37,7 @@ pub(super) struct Unfinished {
 }
 
 impl Unfinished {
-    /// Nothing yet: what comes next begins now.
+    /// An empty one, which begins now.
     pub fn new(max_message_size: usize, now: Instant) -> Box<Self> {
         Box::new(Self { since: now, frames: Frames::new(max_message_size), half_read: HalfRead::default() })
     }

@@ -10,6 +10,8 @@ pub struct Silence {
     /// The last sign of life or, after that, the Ping.
     since: Instant,
     pinged: bool,
+    /// Whether a Pong may be on its way.
+    unanswered: bool,
 }
 
 /// What a silence calls for.
@@ -26,7 +28,7 @@ pub enum Due {
 impl Silence {
     /// A watch that begins now.
     pub fn new(interval: Duration, now: Instant) -> Self {
-        Self { interval, since: now, pinged: false }
+        Self { interval, since: now, pinged: false, unanswered: false }
     }
 
     /// The client showed a sign of life: it sent a byte, or its full socket took one.
@@ -36,9 +38,10 @@ impl Silence {
         }
     }
 
-    /// Whether the client got a Ping, and has sent nothing since.
-    pub fn is_pinged(&self) -> bool {
-        self.pinged
+    /// The client sent something. Returns whether it had sent nothing since the last Ping.
+    pub fn hear(&mut self, now: Instant) -> bool {
+        self.end(now);
+        std::mem::take(&mut self.unanswered)
     }
 
     /// When the next thing is due.
@@ -54,7 +57,7 @@ impl Silence {
         if self.pinged {
             return Due::End;
         }
-        (self.since, self.pinged) = (now, true);
+        (self.since, self.pinged, self.unanswered) = (now, true, true);
         Due::Ping
     }
 }

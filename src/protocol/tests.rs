@@ -395,6 +395,17 @@ fn a_pong_may_follow_a_close_that_crosses_a_ping() {
 }
 
 #[test]
+fn a_ping_that_waited_in_a_full_socket_may_still_cross_a_close() {
+    let start = Instant::now();
+    let mut run = Run::new();
+    run.protocol = Protocol::new(LIMIT, Some(Duration::from_secs(20)), start);
+    run.protocol.expire(start + Duration::from_secs(20), &mut run.output);
+    run.protocol.note_progress(Some(start + Duration::from_secs(21)));
+    run.receive_at(start + Duration::from_secs(22), &masked(0x88, b""));
+    assert!(run.protocol.is_closed() && !run.protocol.is_clean());
+}
+
+#[test]
 fn what_follows_a_close_in_a_later_read_is_not_clean() {
     let mut run = Run::of(&[&masked(0x88, b"")]);
     run.receive(b"");

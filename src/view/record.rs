@@ -94,6 +94,6 @@ pub struct Life {
     pub bytes_in: u64,
     /// Bytes written after the handshake.
     pub bytes_out: u64,
-    /// From the 101 to the end of TCP.
+    /// From the accept to the end of TCP.
     pub lasted: Duration,
 }

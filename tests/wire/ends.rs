@@ -85,6 +85,24 @@ fn close_and_the_end_of_tcp_are_one_packet() {
     }
 }
 
+/// A client may send control frames after its Close (RFC 6455 5.5.1). They may arrive at any time up to the end of TCP.
+#[test]
+fn a_pong_after_the_close_does_not_cost_the_client_the_answer() {
+    let server = Server::start(Options::default());
+    let _members: Vec<_> = (100..300).map(|id| server.join(id)).collect();
+    let (close, pong) = (from_client(FIN | CLOSE, &close_payload(1000, "")), from_client(FIN | PONG, b""));
+    for number in 0..300 {
+        let mut client = server.join(7);
+        client.send([text("bye"), close.clone()].concat());
+        let (start, delay) = (Instant::now(), Duration::from_micros(number));
+        while start.elapsed() < delay {}
+        // The server may have closed TCP.
+        let _ = client.try_send(&pong, CLOSE_DEADLINE);
+        client.expect(&says(7, "bye"));
+        client.expect(&from_server(FIN | CLOSE, &close_payload(1000, "")));
+    }
+}
+
 #[test]
 fn clean_close_frees_the_place_of_a_client_that_keeps_tcp_open() {
     let limits = Limits { max_connections: 1, ..Limits::default() };

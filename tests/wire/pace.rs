@@ -6,7 +6,7 @@ use test_client::FLOOD_DEADLINE;
 use test_client::client::Client;
 use test_client::frame::{CLOSE, CONTINUATION, FIN, Frame, PING, PONG, TEXT, from_client, says, text};
 use test_client::request::opening;
-use test_client::server::limits::{Limits, QUIET, UNFINISHED_MESSAGE_AGE};
+use test_client::server::limits::{Limits, PACED_READ, QUIET, UNFINISHED_MESSAGE_AGE};
 use test_client::server::{Options, Server};
 use tokio::time::{Instant, sleep_until, timeout};
 
@@ -104,7 +104,9 @@ async fn frames_behind_the_handshake_wait_too() {
     }
     hear(&mut speaker, limits.max_backlog / 4 / MESSAGE).await;
     let mut newcomer = Client::connect(target.address).await.unwrap();
-    newcomer.send(&target.request("3").rest(&text("early")).bytes());
+    // More than is read at a time.
+    let frames = [text("early"), text(&"x".repeat(PACED_READ))].concat();
+    newcomer.send(&target.request("3").rest(&frames).bytes());
     timeout(FLOOD_DEADLINE, newcomer.head()).await.unwrap().unwrap();
     // Once a client that comes later has its echo, the newcomer has had its chance.
     let mut echo = Client::connect(target.address).await.unwrap();
