@@ -210,6 +210,7 @@ fn log_tells_how_each_connection_ended() {
     let gone = |client_id: i64, why: &str| {
         let line = program.log_line(&format!("Client #{client_id} disconnected"));
         assert!(line.contains(&format!(" disconnected: {why}, after 0.")), "{line}");
+        assert!(line.starts_with(if why.starts_with("the server") { "WARN " } else { "INFO " }), "{line}");
         line
     };
     gone(41, "the client closed without a code");
@@ -230,7 +231,6 @@ fn log_tells_how_each_connection_ended() {
     drop(client);
     let rule = "opcodes 3 to 7 and 11 to 15 are reserved, RFC 6455 5.2";
     let line = gone(45, &format!("the server closed with 1002 \"{rule}\""));
-    assert!(line.starts_with("WARN "), "{line}");
     assert!(line.ends_with(" and 1 message"), "{line}");
 
     // The server waits for an answer to this Close, and to the same one in vain.
@@ -325,9 +325,13 @@ fn stop_has_a_deadline_for_silent_clients() {
 }
 
 #[test]
-fn stopped_server_accepts_no_connection() {
+fn stopping_server_accepts_no_connection() {
     let mut server = Server::start(Options::default());
+    let mut client = server.join(7);
     server.tell_to_stop();
-    server.wait_for_end();
+    client.expect_close(1001, "the server is going away");
+    // It now waits for the client's Close.
     assert!(std::net::TcpStream::connect(server.address).is_err());
+    client.send_frame(FIN | CLOSE, &close_payload(1001, ""));
+    server.wait_for_end();
 }

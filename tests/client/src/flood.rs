@@ -40,7 +40,8 @@ impl Flooder {
     }
 }
 
-/// Reads this many bytes per second for some time, and answers Pings. Returns how the connection ended, if it did.
+/// Reads this many bytes per second for some time, and answers Pings. Returns what went wrong: how the connection ended, or that
+/// it got less than half of that.
 pub async fn read_slowly(client: &mut Client, bytes_per_second: u64, time: Duration) -> Option<String> {
     let start = Instant::now();
     let mut read = 0;
@@ -48,7 +49,10 @@ pub async fn read_slowly(client: &mut Client, bytes_per_second: u64, time: Durat
         let due = start + Duration::from_nanos(read * 1_000_000_000 / bytes_per_second);
         sleep_until(due.min(start + time)).await;
         let frame = match timeout_at(start + time, client.frame()).await {
-            Err(_) => return None,
+            Err(_) => {
+                let least = bytes_per_second * time.as_secs() / 2;
+                return (read < least).then(|| format!("kept, with {read} bytes"));
+            }
             Ok(Err(ended)) => return Some(ended.to_string()),
             Ok(Ok(frame)) => frame,
         };
