@@ -356,32 +356,56 @@ mod tests {
     use tokio::net::TcpListener;
     use tokio::runtime::Builder;
 
-    /// What hyper has read beyond the request comes before what the socket has, also for a connection that closes before it has
-    /// read anything. Otherwise, the client's Close would not be found, and the server would wait for the client.
-    #[test]
-    fn farewell_reads_early_bytes_first() {
+    const GOING_AWAY: &[u8] = b"\x88\x1a\x03\xe9the server is going away";
+    const ANSWER: &[u8] = b"\x88\x82\0\0\0\0\x03\xe9";
+
+    /// Runs a test with an echo connection of a server that stops, and with its client.
+    fn with_stopping<F: Future<Output = ()>>(early: &'static [u8], test: impl FnOnce(Upgraded, TcpStream) -> F) {
         Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
             let view = View::new(|_, _, _| (), Admission::default());
             let server = Arc::new(Shared::new(&Options::default(), view));
             server.stop.tell();
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-            let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-            let (socket, _) = listener.accept().await.unwrap();
-            // "half" in one frame, and the Close that answers the server's.
-            let (early, rest) = b"\x81\x84\0\0\0\0half\x88\x82\0\0\0\0\x03\xe9".split_at(7);
-            client.write_all(rest).await.unwrap();
+            let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
             let upgraded = Upgraded {
                 client: Arc::new(Client::new(1, 0)),
-                socket,
+                socket: listener.accept().await.unwrap().0,
                 early: Bytes::from_static(early),
                 purpose: Purpose::Echo,
                 permit: server.permit().unwrap().0,
                 server,
             };
+            test(upgraded, client).await;
+        });
+    }
+
+    /// What hyper has read beyond the request comes before what the socket has, also for a connection that closes before it has
+    /// read anything. Otherwise, the client's Close would not be found, and the server would wait for the client.
+    #[test]
+    fn farewell_reads_early_bytes_first() {
+        // Half of a text; the rest follows.
+        with_stopping(b"\x81\x84\0\0\0\0h", |upgraded, mut client| async move {
+            client.write_all(&[b"alf", ANSWER].concat()).await.unwrap();
             timeout(CLOSE_DEADLINE / 2, run(upgraded)).await.expect("the closing handshake is clean");
             let mut close = Vec::new();
             client.read_to_end(&mut close).await.unwrap();
-            assert_eq!(close, b"\x88\x1a\x03\xe9the server is going away");
+            assert_eq!(close, GOING_AWAY);
+        });
+    }
+
+    /// Only the last Close waits for the end of TCP.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn close_that_the_client_is_to_answer_is_sent_at_once() {
+        with_stopping(b"", |upgraded, mut client| async move {
+            let socket = socket2::SockRef::from(&upgraded.socket).try_clone().unwrap();
+            let answer = async move {
+                let mut close = [0; GOING_AWAY.len()];
+                client.read_exact(&mut close).await.unwrap();
+                assert!(close == GOING_AWAY && !socket.tcp_cork().unwrap());
+                client.write_all(ANSWER).await.unwrap();
+            };
+            tokio::join!(run(upgraded), answer);
         });
     }
 }

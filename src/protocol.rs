@@ -128,6 +128,7 @@ impl Protocol {
         let pong_may_follow = self.silence.as_mut().is_some_and(|silence| silence.hear(now));
         let input = self.take_whole_messages(input, output, &mut deliver);
         if input.is_empty() {
+            // Whole messages only, so nothing needs an allocation.
             return;
         }
         let mut unfinished = self.unfinished.take().unwrap_or_else(|| Unfinished::new(self.max_message_size, now));
