@@ -8,6 +8,7 @@
 //! writes the response. After a 101 the server takes the socket back from hyper, with any bytes that hyper has read beyond
 //! the request, and passes it to [`connection::run`]. Both happen in one task.
 
+mod acceptor;
 mod drain;
 pub mod failed_request;
 pub mod listener;
@@ -27,6 +28,7 @@ use crate::limits::{ACCEPT_PAUSE, CLOSE_DEADLINE, MAX_HEAD_SIZE, MAX_HEADERS, RE
 use crate::service::HttpService;
 use crate::view::hooks::View;
 use crate::view::{audience, explain};
+use acceptor::{Accepted, Acceptor};
 use bytes::Bytes;
 use drain::drain;
 use failed_request::FailedRequest;
@@ -65,9 +67,10 @@ pub async fn serve(
     let terminal = options.explain.then(|| explain::start(&view)).transpose()?;
     let threads = Threads::start(&server, options.threads)?;
     let node = cluster::join(&server.room, options.redis, &options.limits).await?;
-    let accepting: Vec<_> = listeners
+    let acceptors: io::Result<Vec<_>> = listeners.into_iter().map(Acceptor::new).collect();
+    let accepting: Vec<_> = acceptors?
         .into_iter()
-        .map(|listener| tokio::spawn(accept(Arc::clone(&server), listener, Arc::clone(&threads.runtimes))))
+        .map(|acceptor| tokio::spawn(accept(Arc::clone(&server), acceptor, Arc::clone(&threads.runtimes))))
         .collect();
 
     shutdown.await;
@@ -104,9 +107,9 @@ pub async fn serve(
 }
 
 /// Accepts connections, and gives them to the threads, see [`Shared::part`].
-async fn accept(server: Arc<Shared>, listener: TcpListener, runtimes: Arc<[Handle]>) {
+async fn accept(server: Arc<Shared>, acceptor: Acceptor, runtimes: Arc<[Handle]>) {
     loop {
-        let (socket, address) = match listener.accept().await {
+        let Accepted { socket, local, address } = match acceptor.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
                 let line = || format!("no connection can be accepted: {error}");
@@ -115,28 +118,22 @@ async fn accept(server: Arc<Shared>, listener: TcpListener, runtimes: Arc<[Handl
                 continue;
             }
         };
-        // A socket without an address has failed already.
-        let Ok(local) = socket.local_addr() else { continue };
         let number = server.next_number();
         let Some((permit, full)) = server.permit() else { continue };
         let part = server.part(number);
         let client = Arc::new(Client::new(number, part));
         let service = HttpService::new(Arc::clone(&server), client, local, address, full);
-        if part == 0 {
-            tokio::spawn(serve_connection(serve_http(socket, service, permit)));
-        } else if let Ok(socket) = socket.into_std() {
-            // Register the socket with the runtime of its thread, so that its events wake that thread.
-            runtimes[part].spawn(serve_connection(async move {
-                match TcpStream::from_std(socket) {
-                    Ok(socket) => serve_http(socket, service, permit).await,
-                    Err(error) => {
-                        let line = || format!("{service}: {error}");
-                        service.server().log.log(Level::Warn, Kind::FailedAccept, line);
-                        None
-                    }
+        runtimes[part].spawn(serve_connection(async move {
+            // Registers the socket with the runtime of its thread, so that its events wake that thread.
+            match TcpStream::from_std(socket) {
+                Ok(socket) => serve_http(socket, service, permit).await,
+                Err(error) => {
+                    let line = || format!("{service}: {error}");
+                    service.server().log.log(Level::Warn, Kind::FailedAccept, line);
+                    None
                 }
-            }));
-        }
+            }
+        }));
     }
 }
 

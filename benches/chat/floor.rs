@@ -20,6 +20,8 @@ use base64::prelude::BASE64_STANDARD;
 use mio::event::Event;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Registry, Token};
+#[cfg(target_os = "linux")]
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use sha1::{Digest, Sha1};
 use slab::Slab;
 #[cfg(target_os = "linux")]
@@ -106,6 +108,11 @@ fn accept(listener: &TcpListener, peers: &mut Slab<Peer>, registry: &Registry) -
         let entry = peers.vacant_entry();
         registry.register(&mut stream, Token(entry.key()), Interest::READABLE | Interest::WRITABLE)?;
         entry.insert(Peer { stream, prefix: None, unfinished: Vec::new(), place: 0, is_full: false });
+        // An `accept` that finds the queue empty takes 3 µs.
+        #[cfg(target_os = "linux")]
+        if poll(&mut [PollFd::new(listener, PollFlags::IN)], Some(&Timespec::default()))? == 0 {
+            return Ok(());
+        }
     }
 }
 
