@@ -59,6 +59,7 @@ mod os {
     use std::net::{SocketAddr, TcpListener, TcpStream};
     use tokio::io::Interest;
     use tokio::io::unix::AsyncFd;
+    use tokio::task::consume_budget;
 
     pub type Listener = AsyncFd<TcpListener>;
 
@@ -71,6 +72,8 @@ mod os {
 
     pub async fn accept(listener: &Listener) -> io::Result<(TcpStream, SocketAddr)> {
         loop {
+            // However many wait, the thread's other tasks run now and then.
+            consume_budget().await;
             let mut readable = listener.readable().await?;
             let Ok(accepted) = readable.try_io(|listener| Ok(acceptfrom_with(listener, FLAGS)?)) else { continue };
             if is_empty(listener.get_ref()) {
@@ -110,6 +113,7 @@ mod os {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::server::listener::listen_on;
     use std::time::Duration;
     use tokio::runtime::Builder;
     use tokio::time::timeout;
@@ -138,6 +142,22 @@ mod tests {
                     assert!(timeout(Duration::ZERO, acceptor.accept()).await.is_err());
                 }
             }
+        });
+    }
+
+    #[test]
+    fn other_tasks_run_while_many_wait() {
+        Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+            let listener = listen_on(([127, 0, 0, 1], 0).into()).unwrap();
+            let server = listener.local_addr().unwrap();
+            let acceptor = Acceptor::new(listener).unwrap();
+            let clients: Vec<_> = (0..200).map(|_| TcpStream::connect(server).unwrap()).collect();
+            next(&acceptor).await;
+            let other = tokio::spawn(async {});
+            for _ in &clients[1..] {
+                next(&acceptor).await;
+            }
+            assert!(other.is_finished());
         });
     }
 }
