@@ -171,10 +171,9 @@ async fn serve_http(socket: TcpStream, service: HttpService, permit: OwnedSemaph
         }
         // Boxed, so that its buffer does not enlarge the future.
         (Ok(()), None) => Box::pin(wire.linger(patience)).await,
-        (Err(error), _) => {
-            let failed = FailedRequest::new(error, &parts.read_buf);
-            let (level, kind) = failed.kind();
-            server.log.log(level, kind, || format!("{service}: {failed}"));
+        (Err(error), purpose) => {
+            let failed = FailedRequest::new(error, &parts.read_buf, purpose.is_some());
+            failed.log(&service);
             if !matches!(failed, FailedRequest::NotTaken) {
                 Box::pin(wire.linger(patience)).await;
             }

@@ -207,9 +207,15 @@ impl Drop for Member {
         self.room.outbox.iter().for_each(|outbox| outbox.forget(self.client.number));
         let mut list = self.list();
         let List { members, leaving, .. } = &mut *list;
-        let place = members.remove(&self.client.number).or_else(|| leaving.remove(&self.client.number));
+        let stayed = members.remove(&self.client.number);
+        // A member whose task panicked.
+        let is_member = stayed.as_ref().is_some_and(|place| place.is_open());
+        let place = stayed.or_else(|| leaving.remove(&self.client.number));
         list.trim();
         drop(list);
+        if is_member {
+            self.room.view.left(&self.client, || self.room.members());
+        }
         place.into_iter().for_each(|place| place.close());
     }
 }

@@ -83,6 +83,11 @@ impl Place {
         }
     }
 
+    /// Whether it has its socket.
+    pub(super) fn is_open(&self) -> bool {
+        self.socket.is_some()
+    }
+
     /// Ends the stream for this member: at the end of the log, or, for a member that is too slow, at its place. For a
     /// member that is too slow, returns the rest of the frame that is already partly written, because the log may no
     /// longer have it.

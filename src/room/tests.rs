@@ -703,6 +703,13 @@ fn deliveries_are_messages_times_the_members_of_that_moment() {
         late.leave().await;
         say(1);
         assert_eq!(deliveries(&room), 11);
+        let panics = Seat::take(&room, 1, 3).await;
+        say(1);
+        assert_eq!(deliveries(&room), 13);
+        // As when its task panics.
+        drop(panics);
+        say(1);
+        assert_eq!(deliveries(&room), 14);
     });
 }
 

@@ -1,6 +1,7 @@
 //! Why a connection failed before or between its requests, or while a response was written.
 
 use crate::server::throttle::Kind;
+use crate::service::HttpService;
 use log::Level;
 use std::error::Error;
 use std::fmt::{self, Display, Formatter};
@@ -19,16 +20,21 @@ pub enum FailedRequest {
     Tls,
     /// The connection ended before a request. Browsers connect in advance and then send nothing.
     None(hyper::Error),
+    /// The connection ended before the client had its 101.
+    NotSwitched(hyper::Error),
     /// Anything else.
     Http(hyper::Error),
 }
 
 impl FailedRequest {
-    /// Tells the failures apart. `unread` are the bytes that hyper has read and not used.
-    pub fn new(error: hyper::Error, unread: &[u8]) -> Self {
+    /// Tells the failures apart. `unread` are the bytes that hyper has read and not used; `switches` says whether the last response
+    /// was a 101.
+    pub fn new(error: hyper::Error, unread: &[u8], switches: bool) -> Self {
         let source = error.source().and_then(|source| source.downcast_ref::<io::Error>());
         if source.is_some_and(|error| error.kind() == ErrorKind::TimedOut) {
             Self::NotTaken
+        } else if switches {
+            Self::NotSwitched(error)
         } else if unread.starts_with(TLS) {
             Self::Tls
         } else if unread.is_empty() {
@@ -38,12 +44,18 @@ impl FailedRequest {
         }
     }
 
-    /// The level and the kind of its line in the log.
-    pub fn kind(&self) -> (Level, Kind) {
-        match self {
-            Self::None(_) => (Level::Debug, Kind::NoRequest),
-            Self::NotTaken | Self::Tls | Self::Http(_) => (Level::Warn, Kind::FailedRequest),
+    /// Logs it. That a WebSocket did not begin is counted, too: its handshake was.
+    pub fn log(&self, service: &HttpService) {
+        let server = service.server();
+        if let Self::NotSwitched(_) = self {
+            server.view.counters().ends.add("socket_failed");
         }
+        let (level, kind) = match self {
+            Self::None(_) => (Level::Debug, Kind::NoRequest),
+            Self::NotSwitched(_) => (Level::Info, Kind::Lost),
+            Self::NotTaken | Self::Tls | Self::Http(_) => (Level::Warn, Kind::FailedRequest),
+        };
+        server.log.log(level, kind, || format!("{service}: {self}"));
     }
 }
 
@@ -52,6 +64,7 @@ impl Display for FailedRequest {
         match self {
             Self::NotTaken => write!(f, "the client did not take the response in time"),
             Self::Tls => write!(f, "this looks like TLS, but this server speaks http:// and ws://, without TLS"),
+            Self::NotSwitched(error) => write!(f, "the 101 could not be written: {error}"),
             Self::None(error) | Self::Http(error) => write!(f, "{error}"),
         }
     }

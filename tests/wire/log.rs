@@ -3,8 +3,12 @@
 use crate::SWITCHBOARD;
 use std::time::{Duration, Instant};
 use test_client::blocking::Client;
+#[cfg(target_os = "linux")]
+use test_client::metrics::Metrics;
 use test_client::program::Program;
 use test_client::request::Request;
+#[cfg(target_os = "linux")]
+use test_client::request::opening;
 use test_client::server::limits::stop::STOP_DEADLINE;
 use test_client::server::limits::{LOG_LINES_PER_SECOND, TICK};
 
@@ -62,6 +66,24 @@ fn lines_left_out_are_counted_within_a_second() {
         assert!(seen <= seconds * LOG_LINES_PER_SECOND, "{seen} lines in {seconds} seconds");
         assert!(ended.elapsed() < TICK + Duration::from_secs(1), "{:?}", ended.elapsed());
     }
+}
+
+/// The request and the reset are there before the server reads.
+#[cfg(target_os = "linux")]
+#[test]
+fn response_101_that_cannot_be_written_is_told() {
+    let program = SWITCHBOARD.start(&[]);
+    program.pause();
+    let mut client = Client::tcp(program.address);
+    client.send(opening(program.address, "/ws/7"));
+    client.reset();
+    program.resume();
+    program.log_line(": WebSocket /ws/7 accepted");
+    let line = program.log_line(": the 101 could not be written: ");
+    assert!(line.starts_with("INFO  connection 1, 127.0.0.1:"), "{line}");
+    let metrics = Metrics::get(program.address);
+    assert_eq!(metrics.value("members", ""), Some(0.0));
+    assert_eq!(metrics.value("ends_without_close_total", r#"reason="socket_failed""#), Some(1.0));
 }
 
 #[test]

@@ -181,6 +181,18 @@ impl Program {
         self.signal(rustix::process::Signal::HUP);
     }
 
+    /// Sends SIGSTOP: its sockets stay open, and it does nothing.
+    #[cfg(unix)]
+    pub fn pause(&self) {
+        self.signal(rustix::process::Signal::STOP);
+    }
+
+    /// Sends SIGCONT, after which it goes on.
+    #[cfg(unix)]
+    pub fn resume(&self) {
+        self.signal(rustix::process::Signal::CONT);
+    }
+
     #[cfg(unix)]
     fn signal(&self, signal: rustix::process::Signal) {
         let process = rustix::process::Pid::from_child(&self.child);
