@@ -86,10 +86,13 @@ async fn without_open_files_members_go_on_and_the_log_repeats_each_second() {
     for _ in 0..20 {
         clients.push(Client::connect(target.address).await.unwrap());
     }
-    let begun = Instant::now();
+    let (begun, before) = (Instant::now(), program.usage().unwrap().processor);
     program.log_line("no connection can be accepted");
     program.log_line("no connection can be accepted");
     assert!(begun.elapsed() >= Duration::from_millis(900), "{:?}", begun.elapsed());
+    // It does not try again at once.
+    let used = program.usage().unwrap().processor - before;
+    assert!(used < begun.elapsed() / 4, "{used:?}");
     drop(clients);
     files_closed(&program, files).await;
     assert_eq!(answer(&target).await, "101, Close 1000, end of stream");

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use test_client::blocking::Client;
 use test_client::frame::{says, text};
 use test_client::request::{opening, switching_protocols};
-use test_client::server::limits::{CLOSE_DEADLINE, MAX_REQUESTS, REQUEST_DEADLINE};
+use test_client::server::limits::{CLOSE_DEADLINE, FULL_ANSWERS, MAX_REQUESTS, REQUEST_DEADLINE};
 use test_client::server::{Limits, Options, PAGE, Server, beside_neighbours};
 
 /// A request for this path.
@@ -150,6 +150,20 @@ fn full_server_closes() {
     late.send(get(&server, "/healthz").repeat(2));
     assert_eq!(read_response(&mut late, true), (503, true));
     late.expect_end();
+}
+
+#[test]
+fn full_server_answers_only_some_at_a_time() {
+    let limits = Limits { max_connections: 1, ..Limits::default() };
+    let server = Server::start(Options { limits, ..Options::default() });
+    let _member = server.join(1);
+    // They ask nothing, so they keep their places.
+    let mut silent: Vec<_> = (0..FULL_ANSWERS).map(|_| Client::tcp(server.address)).collect();
+    // The server accepts in order, so this one comes after them.
+    Client::tcp(server.address).expect_end();
+    let last = silent.last_mut().unwrap();
+    last.send(get(&server, "/healthz"));
+    assert_eq!(read_response(last, true), (503, true));
 }
 
 #[test]
