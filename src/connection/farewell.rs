@@ -9,6 +9,8 @@ use crate::room::member::Cut;
 use crate::server::unfinished::given_up;
 use crate::view::hooks::View;
 use crate::view::record::Start;
+#[cfg(target_os = "linux")]
+use socket2::SockRef;
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
@@ -145,7 +147,7 @@ impl Connection {
 #[cfg(target_os = "linux")]
 fn cork(socket: &TcpStream) {
     // If this fails, they are two packets.
-    let _ = rustix::net::sockopt::set_tcp_cork(socket, true);
+    let _ = SockRef::from(socket).set_tcp_cork(true);
 }
 
 #[cfg(not(target_os = "linux"))]

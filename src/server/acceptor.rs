@@ -54,16 +54,13 @@ impl Acceptor {
 #[cfg(target_os = "linux")]
 mod os {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
-    use rustix::net::{SocketFlags, acceptfrom_with};
-    use std::io::{self, ErrorKind};
+    use std::io;
     use std::net::{SocketAddr, TcpListener, TcpStream};
     use tokio::io::Interest;
     use tokio::io::unix::AsyncFd;
     use tokio::task::consume_budget;
 
     pub type Listener = AsyncFd<TcpListener>;
-
-    const FLAGS: SocketFlags = SocketFlags::CLOEXEC.union(SocketFlags::NONBLOCK);
 
     #[expect(deprecated, reason = "its replacement is unsafe, because of types that don't own their descriptor")]
     pub fn register(listener: tokio::net::TcpListener) -> io::Result<Listener> {
@@ -75,14 +72,14 @@ mod os {
             // However many wait, the thread's other tasks run now and then.
             consume_budget().await;
             let mut readable = listener.readable().await?;
-            let Ok(accepted) = readable.try_io(|listener| Ok(acceptfrom_with(listener, FLAGS)?)) else { continue };
+            let Ok(accepted) = readable.try_io(|listener| listener.get_ref().accept()) else { continue };
             if is_empty(listener.get_ref()) {
                 // A connection that arrives from now on causes an event.
                 readable.clear_ready();
             }
             let (socket, address) = accepted?;
-            let address = address.and_then(|address| address.try_into().ok());
-            return Ok((socket.into(), address.ok_or(ErrorKind::NotConnected)?));
+            socket.set_nonblocking(true)?;
+            return Ok((socket, address));
         }
     }
 
