@@ -23,9 +23,6 @@ pub struct Figure {
     pub value: f64,
 }
 
-/// The first figures of a run, each of which has a further column that compares the servers.
-pub const COMPARED: usize = 2;
-
 /// Reads the clocks at the start and the end of the measured time.
 pub struct Meter<'a> {
     server: &'a Process,
@@ -36,29 +33,24 @@ pub struct Meter<'a> {
 
 impl Meter<'_> {
     pub fn start(server: &Process) -> Meter<'_> {
-        let [cpu, load_cpu] = cpu_times(server);
+        let (cpu, load_cpu) = (system::cpu_time(server.id()), system::cpu_time(std::process::id()));
         Meter { server, cpu, load_cpu, started: Instant::now() }
     }
 
     /// Ends the measured time, in which `count` things happened. `heads`: of their rate, and of the CPU time for each.
-    pub fn stop(self, heads: [&'static str; COMPARED], count: u64, latencies: &Histogram<u64>) -> Run {
+    pub fn stop(self, heads: [&'static str; 2], count: u64, latencies: &Histogram<u64>, is_complete: bool) -> Run {
         let took = self.started.elapsed().as_secs_f64();
-        let [cpu, load_cpu] = cpu_times(self.server);
+        let end = Meter::start(self.server);
         let percentile = |share| latencies.value_at_quantile(share) as f64 * 1e-9;
         let figures = [
             (heads[0], COUNT, count as f64 / took),
-            (heads[1], SECONDS, (cpu - self.cpu) / count as f64),
+            (heads[1], SECONDS, (end.cpu - self.cpu) / count as f64),
             ("p50", SECONDS, percentile(0.50)),
             ("p99", SECONDS, percentile(0.99)),
             ("peak memory", BYTES, system::peak_memory(self.server.id())),
-            ("load CPU", SHARE, (load_cpu - self.load_cpu) / took),
+            ("load CPU", SHARE, (end.load_cpu - self.load_cpu) / took),
         ];
-        let figures = figures.map(|(head, scale, value)| Figure { head, scale, value });
-        Run { figures: figures.into(), is_cut_short: false }
+        let figures = figures.map(|(head, scale, value)| Figure { head, scale, value }).into();
+        Run { figures, is_cut_short: !is_complete }
     }
-}
-
-/// The CPU time so far of the server and of this process.
-fn cpu_times(server: &Process) -> [f64; 2] {
-    [server.id(), std::process::id()].map(system::cpu_time)
 }
