@@ -297,11 +297,8 @@ impl Client {
         self.has_ended = response.with_context(fault)?.has_token("connection", "close");
         let Some((page, rest)) = rest.split_at_checked(body.len()) else { return Ok(()) };
         ensure!(page == body.as_bytes(), "expected the page's bytes, got others");
-        ensure!(
-            self.role != Role::Member || rest.is_empty(),
-            "expected nothing after the 101, got \"{}\"",
-            rest.escape_ascii()
-        );
+        let is_early = self.role == Role::Member && !rest.is_empty();
+        ensure!(!is_early, "expected nothing after the 101, got \"{}\"", rest.escape_ascii());
         self.received = rest.to_vec();
         self.answered = Some(Instant::now());
         Ok(())

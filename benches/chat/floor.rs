@@ -28,7 +28,7 @@ use slab::Slab;
 use socket2::SockRef;
 use socket2::{Domain, Socket, Type};
 use test_client::frame;
-use test_client::server::{PAGE, PAGE_POLICY};
+use test_client::server::{PAGE, page_head};
 
 const LISTENER: Token = Token(usize::MAX);
 const GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
@@ -41,14 +41,8 @@ const READ_BYTES: usize = 256 * 1024;
 const MAX_BACKLOG: usize = 16 * 1024 * 1024;
 
 /// The response to `GET /`.
-static PAGE_RESPONSE: LazyLock<String> = LazyLock::new(|| {
-    format!(
-        "HTTP/1.1 200 OK\r\ncontent-type: text/html; charset=utf-8\r\ncache-control: no-cache\r\n\
-         x-content-type-options: nosniff\r\ncontent-security-policy: {PAGE_POLICY}\r\n\
-         content-length: {}\r\ndate: Thu, 01 Jan 1970 00:00:00 GMT\r\n\r\n{PAGE}",
-        PAGE.len()
-    )
-});
+static PAGE_RESPONSE: LazyLock<String> =
+    LazyLock::new(|| page_head("HTTP/1.1", "date: Thu, 01 Jan 1970 00:00:00 GMT\r\n") + PAGE);
 
 const TEXT: u8 = frame::FIN | frame::TEXT;
 const CLOSE: u8 = frame::FIN | frame::CLOSE;
@@ -89,12 +83,11 @@ pub fn serve(port: u16) -> Result<()> {
 
 /// Removes what no peer needs, unless moving the rest would cost more than that frees.
 fn trim(log: &mut Vec<u8>, peers: &mut Slab<Peer>) {
-    let members = peers.iter_mut().map(|(_, peer)| peer).filter(|peer| peer.prefix.is_some());
-    let mut places: Vec<&mut usize> = members.map(|peer| &mut peer.place).collect();
-    let slowest = places.iter().map(|place| **place).min().unwrap_or(log.len());
+    let members = peers.iter().filter(|(_, peer)| peer.prefix.is_some());
+    let slowest = members.map(|(_, peer)| peer.place).min().unwrap_or(log.len());
     if slowest * 2 >= log.len() {
         log.drain(..slowest);
-        places.iter_mut().for_each(|place| **place -= slowest);
+        peers.iter_mut().for_each(|(_, peer)| peer.place = peer.place.saturating_sub(slowest));
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 
 use crate::clients::{Clients, DEADLINE, Role, SETTLE};
-use crate::figures::{Figure, Meter, Run};
+use crate::figures::{Figure, Run, measure};
 use crate::process::Process;
 use crate::spread::{BYTES, SECONDS};
 use crate::system;
@@ -75,6 +75,12 @@ pub struct Chat {
     pub shows_memory: bool,
 }
 
+impl From<Chat> for Load {
+    fn from(chat: Chat) -> Load {
+        Load::Chat(chat)
+    }
+}
+
 impl Load {
     /// Runs for about `time` on a server that listens.
     pub fn run(self, server: &Process, time: Duration) -> Result<Run> {
@@ -104,11 +110,11 @@ impl Chat {
         clients.settle()?;
         let memory = (system::memory(server.id()) - memory_before) / (self.members - first) as f64;
         let mut run = match self.rate {
-            0 => repeat(&mut clients, server, time, self.least_rounds..usize::MAX, DELIVERY, |clients, deadline| {
+            0 => repeat(server, &mut clients, DELIVERY, time, self.least_rounds..usize::MAX, |clients, deadline| {
                 self.run_round(clients, server, deadline)
-            })?,
-            _ => self.run_schedule(&mut clients, server, scheduled)?,
-        };
+            }),
+            _ => self.run_schedule(&mut clients, server, scheduled),
+        }?;
         if self.shows_memory {
             run.figures.push(Figure { head: "memory/connection", scale: BYTES, value: memory });
         }
@@ -127,43 +133,41 @@ impl Chat {
     }
 
     fn run_schedule(&self, clients: &mut Clients, server: &Process, writes: usize) -> Result<Run> {
-        let meter = Meter::start(server);
-        let started = meter.started;
-        let mut newcomers = 0..self.newcomers;
-        for number in 0..writes {
-            let due = started + Duration::from_secs(1) / self.rate * number as u32;
-            while Instant::now() < due {
-                for _ in newcomers.by_ref().take(CONNECTS_PER_TURN) {
-                    clients.connect(Role::Newcomer)?;
+        let (all, started) = (self.newcomers, Instant::now());
+        let mut newcomers = 0..all;
+        let heads = if all == 0 { DELIVERY } else { ["until all are in", "CPU/newcomer"] };
+        let mut run = measure(server, clients, heads, |clients| {
+            for number in 0..writes {
+                let due = started + Duration::from_secs(1) / self.rate * number as u32;
+                while Instant::now() < due {
+                    (newcomers.by_ref().take(CONNECTS_PER_TURN)).try_for_each(|_| clients.connect(Role::Newcomer))?;
+                    clients.turn(if newcomers.is_empty() { due } else { Instant::now() })?;
                 }
-                clients.turn(if newcomers.is_empty() { due } else { Instant::now() })?;
+                if all > 0 && newcomers.is_empty() && clients.all_answered().is_some() {
+                    break;
+                }
+                clients.send(number % self.senders, due)?;
             }
-            if self.newcomers > 0 && newcomers.is_empty() && clients.all_answered().is_some() {
-                break;
-            }
-            clients.send(number % self.senders, due)?;
+            let is_complete = clients.wait_for_all(Instant::now() + DEADLINE)?;
+            Ok((if all == 0 { clients.transcript.latencies.len() } else { all as u64 }, is_complete))
+        })?;
+        if all > 0 {
+            let last =
+                clients.all_answered().with_context(|| format!("not all {all} have their 101 in {DEADLINE:?}"))?;
+            (run.figures[0].scale, run.figures[0].value) = (SECONDS, (last - started).as_secs_f64());
+            // All must receive one more message, after those that they have received before.
+            clients.wait_until(Instant::now() + SETTLE)?;
+            clients.send(0, Instant::now())?;
+            let is_complete = clients.wait_for_all(Instant::now() + DEADLINE)?;
+            ensure!(is_complete, "the last message did not arrive in {DEADLINE:?}");
         }
-        let is_complete = clients.wait_for_all(Instant::now() + DEADLINE)?;
-        let latencies = &clients.transcript.latencies;
-        if self.newcomers == 0 {
-            return Ok(meter.stop(DELIVERY, latencies.len(), latencies, is_complete));
-        }
-        let all = self.newcomers;
-        let last = clients.all_answered().with_context(|| format!("not all {all} have their 101 in {DEADLINE:?}"))?;
-        let mut run = meter.stop(["", "CPU/newcomer"], all as u64, latencies, is_complete);
-        run.figures[0] = Figure { head: "until all are in", scale: SECONDS, value: (last - started).as_secs_f64() };
-        // All must receive one more message, after those that they have received before.
-        clients.wait_until(Instant::now() + SETTLE)?;
-        clients.send(0, Instant::now())?;
-        let is_complete = clients.wait_for_all(Instant::now() + DEADLINE)?;
-        ensure!(is_complete, "the last message did not arrive in {DEADLINE:?}");
         Ok(run)
     }
 }
 
 fn visit(end_with_reset: bool, server: &Process, time: Duration) -> Result<Run> {
     let mut clients = Clients::new(server.port, Transcript::of_nobody())?;
-    repeat(&mut clients, server, time, 0..MAX_VISITS, ["visits/s", "CPU/visit"], |clients, _| {
+    repeat(server, &mut clients, ["visits/s", "CPU/visit"], time, 0..MAX_VISITS, |clients, _| {
         let began = Instant::now();
         clients.join(Role::Visitor, 1)?;
         clients.end_visit(end_with_reset)?;
@@ -178,7 +182,7 @@ fn request_pages(server: &Process, time: Duration) -> Result<Run> {
     clients.join(Role::Reader, READERS)?;
     let mut asked = [Instant::now(); READERS];
     let mut numbers = (0..READERS).cycle();
-    repeat(&mut clients, server, time, 0..usize::MAX, ["requests/s", "CPU/request"], |clients, _| {
+    repeat(server, &mut clients, ["requests/s", "CPU/request"], time, 0..usize::MAX, |clients, _| {
         let number = numbers.next().expect("a cycle has no end");
         clients.wait_for_response(number)?;
         clients.transcript.record(asked[number].elapsed());
@@ -191,24 +195,22 @@ fn request_pages(server: &Process, time: Duration) -> Result<Run> {
 /// Makes rounds until the time is over, but at least and at most so many: first as a warm-up, then measured. A round
 /// returns false if the deadline ended it. There is one latency for each thing that is counted.
 fn repeat(
-    clients: &mut Clients,
     server: &Process,
+    clients: &mut Clients,
+    heads: [&'static str; 2],
     time: Duration,
     rounds: Range<usize>,
-    heads: [&'static str; 2],
     mut run_round: impl FnMut(&mut Clients, Instant) -> Result<bool>,
 ) -> Result<Run> {
     let mut phase = |time: Duration, rounds: Range<usize>| {
-        clients.transcript.latencies.reset();
-        let meter = Meter::start(server);
-        let deadline = meter.started + MAX_TIME.max(time * 5);
-        let (mut round, mut is_complete) = (0, true);
-        while is_complete && (round < rounds.start || (round < rounds.end && meter.started.elapsed() < time)) {
-            is_complete = run_round(clients, deadline)?;
-            round += 1;
-        }
-        let latencies = &clients.transcript.latencies;
-        Ok(meter.stop(heads, latencies.len(), latencies, is_complete))
+        measure(server, clients, heads, |clients| {
+            let (started, mut round, mut is_complete) = (Instant::now(), 0, true);
+            while is_complete && (round < rounds.start || (round < rounds.end && started.elapsed() < time)) {
+                is_complete = run_round(clients, started + MAX_TIME.max(time * 5))?;
+                round += 1;
+            }
+            Ok((clients.transcript.latencies.len(), is_complete))
+        })
     };
     let warm_up = phase(time / WARM_UP, rounds.start / WARM_UP as usize..usize::MAX)?;
     // If time runs out during the warm-up, that is what was measured.

@@ -36,9 +36,8 @@ Scenarios [default: all]:";
 
 pub struct Options {
     pub scenarios: Vec<Scenario>,
-    /// The name and the program of each build of switchboard.
+    /// The name and the command of each build of switchboard, and of each other server.
     pub builds: Vec<(String, String)>,
-    /// The name and the command of each other server.
     pub others: Vec<(String, String)>,
     pub rounds: usize,
     pub time: Duration,
@@ -46,10 +45,11 @@ pub struct Options {
 
 /// Reads the command line. Prints the help, and exits, if that is wanted.
 pub fn parse() -> Result<Options> {
+    let switchboard = |program: &str| format!("'{program}' --host 127.0.0.1 --port $PORT");
     let this = env::current_exe()?;
     let mut options = Options {
         scenarios: Vec::new(),
-        builds: vec![("switchboard".into(), env!("CARGO_BIN_EXE_switchboard").into())],
+        builds: vec![("switchboard".into(), switchboard(env!("CARGO_BIN_EXE_switchboard")))],
         others: vec![(FLOOR.into(), format!("'{}' {FLOOR}", this.display()))],
         rounds: 5,
         time: Duration::from_secs(1),
@@ -58,7 +58,7 @@ pub fn parse() -> Result<Options> {
     let mut parser = lexopt::Parser::from_env();
     while let Some(argument) = parser.next()? {
         match argument {
-            Long("before") => options.builds.push(("before".into(), parser.value()?.string()?)),
+            Long("before") => options.builds.push(("before".into(), switchboard(&parser.value()?.string()?))),
             Long("against") => {
                 let server = parser.value()?.string()?;
                 let (name, command) = server.split_once('=').context("--against needs NAME=COMMAND")?;

@@ -59,15 +59,12 @@ pub fn run(scenario: &Scenario, options: &Options, cores: &[usize]) -> bool {
 
 /// The entries of a row: the same servers, in the same order, in every row.
 fn entries<'a>(scenario: &Scenario, row: &'a Row, options: &Options) -> Vec<Entry<'a>> {
-    let switchboard = |program| format!("'{program}' --host 127.0.0.1 --port $PORT {}", row.options);
-    let builds = options.builds.iter().map(|(name, program)| (name, switchboard(program)));
     let others = options.others.iter().filter(|_| !scenario.is_for_switchboard);
-    let servers = builds.chain(others.map(|(name, command)| (name, command.clone())));
-    let entry = |(server, command): (&String, String)| {
+    let entry = |(server, command): &(String, String)| {
         let title = if row.label.is_empty() { server.clone() } else { format!("{}, {server}", row.label) };
-        Entry { title, row, command, runs: Vec::new(), fault: None }
+        Entry { title, row, command: format!("{command} {}", row.options), runs: Vec::new(), fault: None }
     };
-    servers.map(entry).collect()
+    options.builds.iter().chain(others).map(entry).collect()
 }
 
 impl Entry<'_> {
