@@ -84,7 +84,7 @@ fn print_conditions(options: &Options, cores: &[usize]) {
     };
     println!("{}; {} cores; {pinned}.", system::machine(), cores.len());
     let Options { rounds, time, .. } = options;
-    println!("Load average at the start: {}, caused by other programs.", system::load_average());
+    println!("Load average at the start: {}; above 0.5, other programs disturb the runs.", system::load_average());
     println!("Rounds: {rounds}, of {time:?} each. A cell is the median (min–max).");
     println!("Ratio: the first server's value divided by this one's.");
 }

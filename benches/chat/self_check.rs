@@ -28,8 +28,8 @@ pub fn run() {
         ("changed, lost, duplicated or out of order", [&a1, &a0], [&[], &[]]),
         ("changed, lost, duplicated or out of order", [&with_bits(&a0, 0, 0x03), &[]], [&[], &[]]),
         ("changed, lost, duplicated or out of order", [&with_bits(&a0, 30, 0x01), &[]], [&[], &[]]),
-        ("expected a message of a sender", [&with_bits(&a0, 11, 0x40), &[]], [&[], &[]]),
-        ("expected a message of a sender", [&message(2, 0), &[]], [&[], &[]]),
+        ("expected a sender's message", [&with_bits(&a0, 11, 0x40), &[]], [&[], &[]]),
+        ("expected a sender's message", [&message(2, 0), &[]], [&[], &[]]),
         ("before it was sent", [&all_a, &message(0, 10)], [&[], &[]]),
         ("expected no more messages", [&[&all_a[..], &all_b].concat(), &a0], [&[], &[]]),
     ] {

@@ -11,7 +11,7 @@
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use hdrhistogram::Histogram;
 use test_client::frame;
 
@@ -119,7 +119,7 @@ impl Transcript {
         let after = before + chunk.len();
         let known = &self.bytes[before..];
         let (same, new) = chunk.split_at(known.len().min(chunk.len()));
-        ensure!(known.starts_with(same), different("received something else than the first receiver", known, chunk));
+        check_same("received something else than the first receiver", &known[..same.len()], same)?;
         ensure!(after <= self.expected, "expected no more messages, got {} bytes", after - self.expected);
         self.bytes.extend_from_slice(new);
         self.decode()?;
@@ -140,13 +140,9 @@ impl Transcript {
         for frame in self.bytes[self.sent.len() * self.frame_bytes..].chunks_exact(self.frame_bytes) {
             let id = str::from_utf8(&frame[self.id_at..][..ID_DIGITS]).ok().and_then(|id| id.parse::<usize>().ok());
             let sender = id.and_then(|id| self.senders.get_mut(id.checked_sub(FIRST_ID)?));
-            let sender =
-                sender.with_context(|| format!("expected a message of a sender, got \"{}\"", excerpt(frame)))?;
+            let sender = sender.with_context(|| format!("expected a sender's message, got \"{}\"", excerpt(frame)))?;
             let expected = sender.frames.chunks_exact(frame.len()).nth(sender.received).unwrap_or_default();
-            ensure!(
-                frame == expected,
-                different("a message is changed, lost, duplicated or out of order", expected, frame)
-            );
+            check_same("a message is changed, lost, duplicated or out of order", expected, frame)?;
             let sent = sender.times.get(sender.received / self.messages_per_write);
             self.sent.push(*sent.with_context(|| format!("got \"{}\" before it was sent", excerpt(frame)))?);
             sender.received += 1;
@@ -182,11 +178,14 @@ impl Sender {
     }
 }
 
-fn different(fault: &str, expected: &[u8], got: &[u8]) -> String {
+fn check_same(fault: &str, expected: &[u8], got: &[u8]) -> Result<()> {
+    if expected == got {
+        return Ok(());
+    }
     let same = expected.iter().zip(got).take_while(|(e, g)| e == g).count();
     // The start of the frame is more useful than the byte that differs.
     let from = same.saturating_sub(36);
-    format!("{fault}: expected \"{}\", got \"{}\"", excerpt(&expected[from..]), excerpt(&got[from..]))
+    bail!("{fault}: expected \"{}\", got \"{}\"", excerpt(&expected[from..]), excerpt(&got[from..]))
 }
 
 fn excerpt(bytes: &[u8]) -> String {
