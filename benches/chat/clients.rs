@@ -49,7 +49,7 @@ pub enum Role {
     Newcomer,
     /// Joins, and never reads what follows the 101.
     Stuck,
-    /// Joins, and must receive a Close frame and the end of the stream.
+    /// Joins, and leaves. If it sends a Close frame, it must receive one, and the end of the stream.
     Visitor,
     /// Requests `/lifecycle`, and must receive some of the steps.
     Viewer,
@@ -192,16 +192,20 @@ impl Clients {
     /// may limit the steps per second, so a viewer of a short run gets its first ones with the next second.
     pub fn finish(&mut self) -> Result<()> {
         self.wait_until(Instant::now() + QUIET)?;
-        let expected = "everything up to the end";
-        (0..self.list.len()).try_for_each(|number| self.wait_for(number, expected, Client::is_served))
+        (0..self.list.len()).try_for_each(|number| self.wait_for(number, "all up to the end", Client::is_served))
     }
 
     /// Waits until something is true of a client. After the deadline, it's a fault.
     fn wait_for(&mut self, number: usize, what: &str, is_true: impl Fn(&Client, &Transcript) -> bool) -> Result<()> {
         let deadline = Instant::now() + DEADLINE;
         let is_there = self.wait(deadline, |clients| is_true(&clients.list[number], &clients.transcript))?;
-        let (name, got) = (self.name(number), self.list[number].received.escape_ascii());
-        ensure!(is_there, "{name}: expected {what} in {DEADLINE:?}, got \"{got}\"");
+        let received = &self.list[number].received;
+        ensure!(
+            is_there,
+            "{}: expected {what} in {DEADLINE:?}, got \"{}\"",
+            self.name(number),
+            received.escape_ascii()
+        );
         Ok(())
     }
 

@@ -5,7 +5,7 @@
 //! - One thread, one event loop. A *turn* reads each ready socket once, reframes the messages, and then writes once to
 //!   each socket.
 //! - It validates nothing, and knows only what the clients of this benchmark send: two requests, text frames, and the
-//!   Close frame, all with payloads below 64 KiB.
+//!   Close frame.
 //! - It serves the page too: the bytes that switchboard serves, except for the date.
 //! - It still loses nothing: a client whose socket is full keeps its place in the log. A client more than
 //!   [`MAX_BACKLOG`] behind is dropped, so the scenario with stuck clients has a floor too.
@@ -150,7 +150,7 @@ impl Peer {
             self.answer(str::from_utf8(&input[..end]).ok()?, log)?;
             input = &input[end + 4..];
         }
-        while let Some((first, payload, rest)) = split_frame(input) {
+        while let Some((first, payload, rest)) = frame::split(input) {
             match first {
                 TEXT => append_text(log, self.prefix.as_deref()?, payload),
                 CLOSE => {
@@ -211,26 +211,7 @@ impl Peer {
 }
 
 fn append_text(log: &mut Vec<u8>, prefix: &str, payload: impl ExactSizeIterator<Item = u8>) {
-    log.push(TEXT);
-    match prefix.len() + payload.len() {
-        length @ ..126 => log.push(length as u8),
-        length => {
-            log.push(126);
-            log.extend((length as u16).to_be_bytes());
-        }
-    }
+    frame::append_header(log, TEXT, None, (prefix.len() + payload.len()) as u64);
     log.extend(prefix.as_bytes());
     log.extend(payload);
-}
-
-/// The first byte of a client's frame, its payload, unmasked, and what follows. `None` if it is incomplete.
-fn split_frame(bytes: &[u8]) -> Option<(u8, impl ExactSizeIterator<Item = u8>, &[u8])> {
-    let (&[first, length], rest) = bytes.split_first_chunk()?;
-    let (length, rest) = match length & 0x7F {
-        126 => rest.split_first_chunk().map(|(length, rest)| (u16::from_be_bytes(*length).into(), rest))?,
-        length => (usize::from(length), rest),
-    };
-    let (key, rest) = rest.split_first_chunk::<4>()?;
-    let (masked, rest) = rest.split_at_checked(length)?;
-    Some((first, masked.iter().enumerate().map(|(index, byte)| byte ^ key[index % 4]), rest))
 }

@@ -78,11 +78,13 @@ fn main() -> Result<ExitCode> {
 }
 
 fn print_conditions(options: &Options, cores: &[usize]) {
+    let count = cores.len();
     let pinned = match cores {
-        [server, load, ..] => format!("the server is pinned to core {server} and the load to core {load}"),
-        _ => "server and load are not pinned".to_owned(),
+        [server, load, ..] => format!("{count} cores; the server is pinned to core {server}, the load to core {load}"),
+        [_] => "1 core, shared by server and load, so they disturb each other".to_owned(),
+        [] => "server and load are not pinned: not supported on this system".to_owned(),
     };
-    println!("{}; {} cores; {pinned}.", system::machine(), cores.len());
+    println!("{}; {pinned}.", system::machine());
     let Options { rounds, time, .. } = options;
     println!("Load average at the start: {}; above 0.5, other programs disturb the runs.", system::load_average());
     println!("Rounds: {rounds}, of {time:?} each. A cell is the median (min–max).");
