@@ -9,6 +9,7 @@ use mio::event::Event;
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 use socket2::{Domain, SockRef, Socket, Type};
+use test_client::excerpt;
 use test_client::frame::{self, CLOSE, Frame};
 use test_client::request::{ACCEPT, Response, opening};
 use test_client::server::PAGE;
@@ -200,12 +201,7 @@ impl Clients {
         let deadline = Instant::now() + DEADLINE;
         let is_there = self.wait(deadline, |clients| is_true(&clients.list[number], &clients.transcript))?;
         let received = &self.list[number].received;
-        ensure!(
-            is_there,
-            "{}: expected {what} in {DEADLINE:?}, got \"{}\"",
-            self.name(number),
-            received.escape_ascii()
-        );
+        ensure!(is_there, "{}: expected {what} in {DEADLINE:?}, got \"{}\"", self.name(number), excerpt(received));
         Ok(())
     }
 
@@ -292,17 +288,14 @@ impl Client {
         };
         let Some(end) = self.received.windows(4).position(|four| four == b"\r\n\r\n") else { return Ok(()) };
         let (head, rest) = self.received.split_at(end + 4);
-        let is_expected = |response: &Response| {
-            let header = response.header(name).and_then(|header| header.split(';').next());
-            response.status == status && header == Some(value)
-        };
-        let response = Response::parse(head).filter(is_expected);
-        let fault = || format!("expected {status} with {name}: {value}, got \"{}\"", head.escape_ascii());
-        self.has_ended = response.with_context(fault)?.has_token("connection", "close");
+        let response = Response::parse(head).with_context(|| format!("not HTTP: \"{}\"", excerpt(head)))?;
+        let got = (response.status, response.header(name).and_then(|header| header.split(';').next()));
+        ensure!(got == (status, Some(value)), "expected {name} {value} and {status}, got {got:?}");
+        self.has_ended = response.has_token("connection", "close");
         let Some((page, rest)) = rest.split_at_checked(body.len()) else { return Ok(()) };
         ensure!(page == body.as_bytes(), "expected the page's bytes, got others");
         let is_early = self.role == Role::Member && !rest.is_empty();
-        ensure!(!is_early, "expected nothing after the 101, got \"{}\"", rest.escape_ascii());
+        ensure!(!is_early, "expected nothing after the 101, got \"{}\"", excerpt(rest));
         self.received = rest.to_vec();
         self.answered = Some(Instant::now());
         Ok(())
@@ -312,7 +305,7 @@ impl Client {
         let is_close = Frame::parse(&self.received)
             .is_some_and(|(frame, length)| frame.is(CLOSE) && length == self.received.len());
         self.has_ended |= self.role == Role::Visitor && is_close;
-        ensure!(self.has_ended, "unexpected end of the stream, after \"{}\"", self.received.escape_ascii());
+        ensure!(self.has_ended, "unexpected end of the stream, after \"{}\"", excerpt(&self.received));
         Ok(())
     }
 

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use hdrhistogram::Histogram;
-use test_client::frame;
+use test_client::{excerpt, frame};
 
 /// The ID of the first client. The others' follow.
 pub const FIRST_ID: usize = 100;
@@ -22,9 +22,6 @@ const ID_DIGITS: usize = 3;
 
 /// The shortest text: five digits of the sender's ID, a colon, and ten of the message's number.
 pub const SHORTEST_TEXT: usize = 16;
-
-/// How much of a frame a fault quotes.
-const QUOTED_BYTES: usize = 64;
 
 pub struct Transcript {
     /// What the first receivers got in this round.
@@ -186,8 +183,4 @@ fn check_same(fault: &str, expected: &[u8], got: &[u8]) -> Result<()> {
     // The start of the frame is more useful than the byte that differs.
     let from = same.saturating_sub(36);
     bail!("{fault}: expected \"{}\", got \"{}\"", excerpt(&expected[from..]), excerpt(&got[from..]))
-}
-
-fn excerpt(bytes: &[u8]) -> String {
-    bytes[..bytes.len().min(QUOTED_BYTES)].escape_ascii().to_string()
 }
