@@ -290,7 +290,7 @@ impl Client {
         let (head, rest) = self.received.split_at(end + 4);
         let response = Response::parse(head).with_context(|| format!("not HTTP: \"{}\"", excerpt(head)))?;
         let got = (response.status, response.header(name).and_then(|header| header.split(';').next()));
-        ensure!(got == (status, Some(value)), "expected {name} {value} and {status}, got {got:?}");
+        ensure!(got == (status, Some(value)), "expected {status} with {name}: {value}, got {got:?}");
         self.has_ended = response.has_token("connection", "close");
         let Some((page, rest)) = rest.split_at_checked(body.len()) else { return Ok(()) };
         ensure!(page == body.as_bytes(), "expected the page's bytes, got others");
