@@ -192,8 +192,13 @@ impl Clients {
     /// Ends a run: checks that no member receives more than it must, and that the others received what they must. A server
     /// may limit the steps per second, so a viewer of a short run gets its first ones with the next second.
     pub fn finish(&mut self) -> Result<()> {
-        self.wait_until(Instant::now() + QUIET)?;
-        (0..self.list.len()).try_for_each(|number| self.wait_for(number, "all up to the end", Client::is_served))
+        // What is surplus may follow what was expected.
+        for pause in [QUIET, Duration::ZERO] {
+            let mut numbers = 0..self.list.len();
+            numbers.try_for_each(|number| self.wait_for(number, "everything up to the end", Client::is_served))?;
+            self.wait_until(Instant::now() + pause)?;
+        }
+        Ok(())
     }
 
     /// Waits until something is true of a client. After the deadline, it's a fault.
