@@ -2,8 +2,9 @@
 
 use std::time::Instant;
 
-use hdrhistogram::Histogram;
+use anyhow::Result;
 
+use crate::clients::Clients;
 use crate::process::Process;
 use crate::spread::{BYTES, COUNT, SECONDS, SHARE, Scale};
 use crate::system;
@@ -23,42 +24,28 @@ pub struct Figure {
     pub value: f64,
 }
 
-/// The first figures of a run, each of which has a further column that compares the servers.
-pub const COMPARED: usize = 2;
-
-/// Reads the clocks at the start and the end of the measured time.
-pub struct Meter<'a> {
-    server: &'a Process,
-    pub started: Instant,
-    cpu: f64,
-    load_cpu: f64,
-}
-
-impl Meter<'_> {
-    pub fn start(server: &Process) -> Meter<'_> {
-        let [cpu, load_cpu] = cpu_times(server);
-        Meter { server, cpu, load_cpu, started: Instant::now() }
-    }
-
-    /// Ends the measured time, in which `count` things happened. `heads`: of their rate, and of the CPU time for each.
-    pub fn stop(self, heads: [&'static str; COMPARED], count: u64, latencies: &Histogram<u64>) -> Run {
-        let took = self.started.elapsed().as_secs_f64();
-        let [cpu, load_cpu] = cpu_times(self.server);
-        let percentile = |share| latencies.value_at_quantile(share) as f64 * 1e-9;
-        let figures = [
-            (heads[0], COUNT, count as f64 / took),
-            (heads[1], SECONDS, (cpu - self.cpu) / count as f64),
-            ("p50", SECONDS, percentile(0.50)),
-            ("p99", SECONDS, percentile(0.99)),
-            ("peak memory", BYTES, system::peak_memory(self.server.id())),
-            ("load CPU", SHARE, (load_cpu - self.load_cpu) / took),
-        ];
-        let figures = figures.map(|(head, scale, value)| Figure { head, scale, value });
-        Run { figures: figures.into(), is_cut_short: false }
-    }
-}
-
-/// The CPU time so far of the server and of this process.
-fn cpu_times(server: &Process) -> [f64; 2] {
-    [server.id(), std::process::id()].map(system::cpu_time)
+/// Measures what the clients do. `act` returns how many things happened, and whether it completed before its deadline.
+/// `heads`: of the rate of these things, and of the CPU time for each.
+pub fn measure(
+    server: &Process,
+    clients: &mut Clients,
+    heads: [&'static str; 2],
+    act: impl FnOnce(&mut Clients) -> Result<(u64, bool)>,
+) -> Result<Run> {
+    let cpu_times = || [server.id(), std::process::id()].map(system::cpu_time);
+    clients.transcript.latencies.reset();
+    let ([cpu, load_cpu], started) = (cpu_times(), Instant::now());
+    let (count, is_complete) = act(clients)?;
+    let ([cpu_end, load_cpu_end], took) = (cpu_times(), started.elapsed().as_secs_f64());
+    let percentile = |share| clients.transcript.latencies.value_at_quantile(share) as f64 * 1e-9;
+    let figures = [
+        (heads[0], COUNT, count as f64 / took),
+        (heads[1], SECONDS, (cpu_end - cpu) / count as f64),
+        ("p50", SECONDS, percentile(0.50)),
+        ("p99", SECONDS, percentile(0.99)),
+        ("peak memory", BYTES, system::peak_memory(server.id())),
+        ("load CPU", SHARE, (load_cpu_end - load_cpu) / took),
+    ];
+    let figures = figures.map(|(head, scale, value)| Figure { head, scale, value }).into();
+    Ok(Run { figures, is_cut_short: !is_complete })
 }

@@ -5,7 +5,7 @@
 //! - One thread, one event loop. A *turn* reads each ready socket once, reframes the messages, and then writes once to
 //!   each socket.
 //! - It validates nothing, and knows only what the clients of this benchmark send: two requests, text frames, and the
-//!   Close frame, all with payloads below 64 KiB.
+//!   Close frame.
 //! - It serves the page too: the bytes that switchboard serves, except for the date.
 //! - It still loses nothing: a client whose socket is full keeps its place in the log. A client more than
 //!   [`MAX_BACKLOG`] behind is dropped, so the scenario with stuck clients has a floor too.
@@ -28,7 +28,7 @@ use slab::Slab;
 use socket2::SockRef;
 use socket2::{Domain, Socket, Type};
 use test_client::frame;
-use test_client::server::{PAGE, PAGE_POLICY};
+use test_client::server::{PAGE, page_head};
 
 const LISTENER: Token = Token(usize::MAX);
 const GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
@@ -41,14 +41,8 @@ const READ_BYTES: usize = 256 * 1024;
 const MAX_BACKLOG: usize = 16 * 1024 * 1024;
 
 /// The response to `GET /`.
-static PAGE_RESPONSE: LazyLock<String> = LazyLock::new(|| {
-    format!(
-        "HTTP/1.1 200 OK\r\ncontent-type: text/html; charset=utf-8\r\ncache-control: no-cache\r\n\
-         x-content-type-options: nosniff\r\ncontent-security-policy: {PAGE_POLICY}\r\n\
-         content-length: {}\r\ndate: Thu, 01 Jan 1970 00:00:00 GMT\r\n\r\n{PAGE}",
-        PAGE.len()
-    )
-});
+static PAGE_RESPONSE: LazyLock<String> =
+    LazyLock::new(|| page_head("HTTP/1.1", "date: Thu, 01 Jan 1970 00:00:00 GMT\r\n") + PAGE);
 
 const TEXT: u8 = frame::FIN | frame::TEXT;
 const CLOSE: u8 = frame::FIN | frame::CLOSE;
@@ -89,12 +83,11 @@ pub fn serve(port: u16) -> Result<()> {
 
 /// Removes what no peer needs, unless moving the rest would cost more than that frees.
 fn trim(log: &mut Vec<u8>, peers: &mut Slab<Peer>) {
-    let members = peers.iter_mut().map(|(_, peer)| peer).filter(|peer| peer.prefix.is_some());
-    let mut places: Vec<&mut usize> = members.map(|peer| &mut peer.place).collect();
-    let slowest = places.iter().map(|place| **place).min().unwrap_or(log.len());
+    let members = peers.iter().filter(|(_, peer)| peer.prefix.is_some());
+    let slowest = members.map(|(_, peer)| peer.place).min().unwrap_or(log.len());
     if slowest * 2 >= log.len() {
         log.drain(..slowest);
-        places.iter_mut().for_each(|place| **place -= slowest);
+        peers.iter_mut().for_each(|(_, peer)| peer.place = peer.place.saturating_sub(slowest));
     }
 }
 
@@ -157,7 +150,7 @@ impl Peer {
             self.answer(str::from_utf8(&input[..end]).ok()?, log)?;
             input = &input[end + 4..];
         }
-        while let Some((first, payload, rest)) = split_frame(input) {
+        while let Some((first, payload, rest)) = frame::split(input) {
             match first {
                 TEXT => append_text(log, self.prefix.as_deref()?, payload),
                 CLOSE => {
@@ -218,26 +211,7 @@ impl Peer {
 }
 
 fn append_text(log: &mut Vec<u8>, prefix: &str, payload: impl ExactSizeIterator<Item = u8>) {
-    log.push(TEXT);
-    match prefix.len() + payload.len() {
-        length @ ..126 => log.push(length as u8),
-        length => {
-            log.push(126);
-            log.extend((length as u16).to_be_bytes());
-        }
-    }
+    frame::append_header(log, TEXT, None, (prefix.len() + payload.len()) as u64);
     log.extend(prefix.as_bytes());
     log.extend(payload);
-}
-
-/// The first byte of a client's frame, its payload, unmasked, and what follows. `None` if it is incomplete.
-fn split_frame(bytes: &[u8]) -> Option<(u8, impl ExactSizeIterator<Item = u8>, &[u8])> {
-    let (&[first, length], rest) = bytes.split_first_chunk()?;
-    let (length, rest) = match length & 0x7F {
-        126 => rest.split_first_chunk().map(|(length, rest)| (u16::from_be_bytes(*length).into(), rest))?,
-        length => (usize::from(length), rest),
-    };
-    let (key, rest) = rest.split_first_chunk::<4>()?;
-    let (masked, rest) = rest.split_at_checked(length)?;
-    Some((first, masked.iter().enumerate().map(|(index, byte)| byte ^ key[index % 4]), rest))
 }

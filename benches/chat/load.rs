@@ -1,29 +1,26 @@
 //! What the clients do in a run.
 
 use std::ops::Range;
-use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 
-use crate::client::{self, DEADLINE, Request};
-use crate::figures::{Figure, Meter, Run};
+use crate::clients::{Clients, DEADLINE, Role, SETTLE};
+use crate::figures::{Figure, Run, measure};
 use crate::process::Process;
-use crate::room::{Room, SETTLE};
 use crate::spread::{BYTES, SECONDS};
 use crate::system;
-use crate::transcript::{FIRST_ID, Transcript};
-use crate::visits::{self, End};
+use crate::transcript::Transcript;
 
-/// The first connections allocate more than later ones, so this many join and leave before memory is measured.
-const WARM_UP_CLIENTS: usize = 100;
+/// The warm-up takes this part of the measured time and rounds.
+const WARM_UP: u32 = 5;
 
 /// With a slow server, the warm-up and the measured rounds end after this time, or after five times that which they
 /// should take, whichever is longer, even if not everything has been delivered.
 const MAX_TIME: Duration = Duration::from_secs(10);
 
-/// Bytes sent to each client before the measured time if some don't read: more than the kernel buffers for one.
-const FULL_SOCKETS: usize = 2 * 1024 * 1024;
+/// The first connections allocate more than later ones, so the memory of these is not measured.
+const FIRST_CLIENTS: usize = 100;
 
 /// Stops a server that queues messages for each stuck client before the machine runs out of memory.
 const MAX_SERVER_BYTES: f64 = 4.0 * 1024.0 * 1024.0 * 1024.0;
@@ -31,26 +28,40 @@ const MAX_SERVER_BYTES: f64 = 4.0 * 1024.0 * 1024.0 * 1024.0;
 /// At a low message rate, a run needs more time for a meaningful result.
 const TIMES_LONGER: u32 = 2;
 
+/// Newcomers that begin to connect before the members' messages are read again.
+const CONNECTS_PER_TURN: usize = 50;
+
+/// Beyond this, a run would reuse ports.
+const MAX_VISITS: usize = 20_000;
+
+/// Connections that request the page. Each has one request on its way.
+const READERS: usize = 16;
+
 const DELIVERY: [&str; 2] = ["deliveries/s", "CPU/delivery"];
 
 #[derive(Clone, Copy)]
 pub enum Load {
     Chat(Chat),
-    Visits(End),
+    /// A client joins, and leaves at once; then the next one. With the closing handshake, the server closes TCP first, as
+    /// RFC 6455 7.1.1 requires, so sockets in TIME_WAIT are on its side and the load does not run out of ports.
+    Visits {
+        end_with_reset: bool,
+    },
+    /// Connections request the page, again and again.
     Pages,
 }
 
 /// Clients in a room.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 pub struct Chat {
-    pub clients: usize,
-    /// The first clients are the senders.
+    pub members: usize,
+    /// The first members are the senders.
     pub senders: usize,
     /// What a sender sends in one write.
     pub messages: usize,
     pub text_bytes: usize,
     /// Writes per second, whether or not the server keeps up; the senders take turns. If it is 0, there are rounds:
-    /// each sender makes a write, and the next round begins when all clients have received everything.
+    /// each sender makes a write, and the next round begins when all members have received everything.
     pub rate: u32,
     /// Clients that connect at once when the schedule begins. It ends when all of them have their 101.
     pub newcomers: usize,
@@ -58,20 +69,25 @@ pub struct Chat {
     pub stuck: usize,
     /// Viewers of `/lifecycle`, which read everything.
     pub viewers: usize,
-    /// Rounds go on until each client was sent this many bytes. If it is not 0, the warm-up fills the sockets of
-    /// clients that don't read; otherwise, it takes a fifth of the measured time.
-    pub least_bytes: usize,
+    /// Rounds that a run has at least, however long they take.
+    pub least_rounds: usize,
     /// Whether the memory of a connection is shown.
     pub shows_memory: bool,
 }
 
+impl From<Chat> for Load {
+    fn from(chat: Chat) -> Load {
+        Load::Chat(chat)
+    }
+}
+
 impl Load {
     /// Runs for about `time` on a server that listens.
-    pub fn run(&self, server: &Process, time: Duration) -> Result<Run> {
+    pub fn run(self, server: &Process, time: Duration) -> Result<Run> {
         match self {
             Load::Chat(chat) => chat.run(server, time),
-            Load::Visits(end) => visits::visit(*end, server, time),
-            Load::Pages => visits::request_page(server, time),
+            Load::Visits { end_with_reset } => visit(end_with_reset, server, time),
+            Load::Pages => request_pages(server, time),
         }
     }
 }
@@ -82,91 +98,121 @@ impl Chat {
         let scheduled = (longest.as_secs_f64() * f64::from(self.rate)).ceil() as usize;
         // One more write for the last message of a storm.
         let writes = scheduled.div_ceil(self.senders) + 1;
-        let transcript = Transcript::new(self.clients, self.senders, writes, self.messages, self.text_bytes);
-        let join = |numbers: Range<usize>, is_stuck| -> Result<Vec<_>> {
-            numbers.map(|number| client::join(server.port, FIRST_ID + number, is_stuck)).collect()
-        };
-        drop(join(0..self.clients.min(WARM_UP_CLIENTS), false)?);
-        sleep(SETTLE);
+        let transcript = Transcript::new(self.members, self.senders, writes, self.messages, self.text_bytes);
+        let mut clients = Clients::new(server.port, transcript)?;
+        let first = self.members.min(FIRST_CLIENTS);
+        clients.join(Role::Member, first)?;
+        clients.settle()?;
         let memory_before = system::memory(server.id());
-        let mut room = Room::new(server.port, join(0..self.clients, false)?, transcript)?;
-        let stuck = join(self.clients..self.clients + self.stuck, true)?;
-        room.admit((0..self.viewers).map(|_| Request::Steps));
-        room.settle()?;
-        let memory = (system::memory(server.id()) - memory_before) / self.clients as f64;
+        clients.join(Role::Member, self.members - first)?;
+        clients.join(Role::Stuck, self.stuck)?;
+        clients.join(Role::Viewer, self.viewers)?;
+        clients.settle()?;
+        let memory = (system::memory(server.id()) - memory_before) / (self.members - first) as f64;
         let mut run = match self.rate {
-            0 => self.run_rounds(&mut room, server, time)?,
-            _ => self.run_schedule(&mut room, server, scheduled)?,
-        };
+            0 => repeat(server, &mut clients, DELIVERY, time, self.least_rounds..usize::MAX, |clients, deadline| {
+                self.run_round(clients, server, deadline)
+            }),
+            _ => self.run_schedule(&mut clients, server, scheduled),
+        }?;
         if self.shows_memory {
             run.figures.push(Figure { head: "memory/connection", scale: BYTES, value: memory });
         }
-        room.finish()?;
-        drop(stuck);
+        clients.finish()?;
         Ok(run)
     }
 
-    fn run_rounds(&self, room: &mut Room, server: &Process, time: Duration) -> Result<Run> {
-        let (warm_up, warm_up_bytes) =
-            if self.least_bytes == 0 { (time / 5, 0) } else { (Duration::ZERO, FULL_SOCKETS) };
-        let mut meter = Meter::start(server);
-        let mut is_complete = self.repeat(room, server, warm_up, warm_up_bytes)?;
-        // If time runs out during the warm-up, that is what was measured.
-        if is_complete {
-            room.transcript.latencies.reset();
-            meter = Meter::start(server);
-            is_complete = self.repeat(room, server, time, self.least_bytes)?;
-        }
-        // There is one latency per delivery.
-        let latencies = &room.transcript.latencies;
-        Ok(Run { is_cut_short: !is_complete, ..meter.stop(DELIVERY, latencies.len(), latencies) })
+    /// Returns false if time ran out before everything was delivered.
+    fn run_round(&self, clients: &mut Clients, server: &Process, deadline: Instant) -> Result<bool> {
+        clients.transcript.clear();
+        (0..self.senders).try_for_each(|sender| clients.send(sender, Instant::now()))?;
+        let is_complete = clients.wait_for_all(deadline)?;
+        let is_too_large = self.stuck > 0 && system::memory(server.id()) > MAX_SERVER_BYTES;
+        ensure!(!is_too_large, "run stopped: the server uses more than {MAX_SERVER_BYTES} bytes of memory");
+        Ok(is_complete)
     }
 
-    /// Repeats rounds for this time, and until each client was sent this many bytes. Returns false if time runs out.
-    fn repeat(&self, room: &mut Room, server: &Process, time: Duration, bytes: usize) -> Result<bool> {
-        let (end, deadline) = (Instant::now() + time, Instant::now() + MAX_TIME.max(time * 5));
-        let mut sent = 0;
-        while Instant::now() < end || sent < bytes {
-            room.transcript.clear();
-            for sender in 0..self.senders {
-                room.send(sender, Instant::now())?;
+    fn run_schedule(&self, clients: &mut Clients, server: &Process, writes: usize) -> Result<Run> {
+        let (all, started) = (self.newcomers, Instant::now());
+        let mut newcomers = 0..all;
+        let heads = if all == 0 { DELIVERY } else { ["until all are in", "CPU/newcomer"] };
+        let mut run = measure(server, clients, heads, |clients| {
+            for number in 0..writes {
+                let due = started + Duration::from_secs(1) / self.rate * number as u32;
+                while Instant::now() < due {
+                    (newcomers.by_ref().take(CONNECTS_PER_TURN)).try_for_each(|_| clients.connect(Role::Newcomer))?;
+                    clients.turn(if newcomers.is_empty() { due } else { Instant::now() })?;
+                }
+                if all > 0 && newcomers.is_empty() && clients.all_answered().is_some() {
+                    break;
+                }
+                clients.send(number % self.senders, due)?;
             }
-            sent += room.transcript.expected;
-            if !room.wait_for_all(deadline)? {
-                return Ok(false);
-            }
-            if self.least_bytes > 0 && system::memory(server.id()) > MAX_SERVER_BYTES {
-                bail!("run stopped: the server uses more than {MAX_SERVER_BYTES} bytes of memory");
-            }
+            let is_complete = clients.wait_for_all(Instant::now() + DEADLINE)?;
+            Ok((if all == 0 { clients.transcript.latencies.len() } else { all as u64 }, is_complete))
+        })?;
+        if all > 0 {
+            let last =
+                clients.all_answered().with_context(|| format!("not all {all} have their 101 in {DEADLINE:?}"))?;
+            (run.figures[0].scale, run.figures[0].value) = (SECONDS, (last - started).as_secs_f64());
+            // All must receive one more message, after those that they have received before.
+            clients.wait_until(Instant::now() + SETTLE)?;
+            clients.send(0, Instant::now())?;
+            let is_complete = clients.wait_for_all(Instant::now() + DEADLINE)?;
+            ensure!(is_complete, "the last message did not arrive in {DEADLINE:?}");
         }
+        Ok(run)
+    }
+}
+
+fn visit(end_with_reset: bool, server: &Process, time: Duration) -> Result<Run> {
+    let mut clients = Clients::new(server.port, Transcript::of_nobody())?;
+    repeat(server, &mut clients, ["visits/s", "CPU/visit"], time, 0..MAX_VISITS, |clients, _| {
+        let began = Instant::now();
+        clients.join(Role::Visitor, 1)?;
+        clients.end_visit(end_with_reset)?;
+        clients.transcript.record(began.elapsed());
         Ok(true)
-    }
+    })
+}
 
-    fn run_schedule(&self, room: &mut Room, server: &Process, writes: usize) -> Result<Run> {
-        let meter = Meter::start(server);
-        room.admit((0..self.newcomers).map(|number| Request::Chat(FIRST_ID + self.clients + number)));
-        for number in 0..writes {
-            let due = meter.started + Duration::from_secs(1) / self.rate * number as u32;
-            room.wait_until(due)?;
-            if room.all_opened().is_some() {
-                break;
+/// Takes the connections in turn, and waits for the oldest response: the server always has the other requests.
+fn request_pages(server: &Process, time: Duration) -> Result<Run> {
+    let mut clients = Clients::new(server.port, Transcript::of_nobody())?;
+    clients.join(Role::Reader, READERS)?;
+    let mut asked = [Instant::now(); READERS];
+    let mut numbers = (0..READERS).cycle();
+    repeat(server, &mut clients, ["requests/s", "CPU/request"], time, 0..usize::MAX, |clients, _| {
+        let number = numbers.next().expect("a cycle has no end");
+        clients.wait_for_response(number)?;
+        clients.transcript.record(asked[number].elapsed());
+        asked[number] = Instant::now();
+        clients.request_again(number)?;
+        Ok(true)
+    })
+}
+
+/// Makes rounds until the time is over, but at least and at most so many: first as a warm-up, then measured. A round
+/// returns false if the deadline ended it. There is one latency for each thing that is counted.
+fn repeat(
+    server: &Process,
+    clients: &mut Clients,
+    heads: [&'static str; 2],
+    time: Duration,
+    rounds: Range<usize>,
+    mut run_round: impl FnMut(&mut Clients, Instant) -> Result<bool>,
+) -> Result<Run> {
+    let mut phase = |time: Duration, rounds: Range<usize>| {
+        measure(server, clients, heads, |clients| {
+            let (started, mut round, mut is_complete) = (Instant::now(), 0, true);
+            while is_complete && (round < rounds.start || (round < rounds.end && started.elapsed() < time)) {
+                is_complete = run_round(clients, started + MAX_TIME.max(time * 5))?;
+                round += 1;
             }
-            room.send(number % self.senders, due)?;
-        }
-        let is_cut_short = !room.wait_for_all(Instant::now() + DEADLINE)?;
-        let latencies = &room.transcript.latencies;
-        if self.newcomers == 0 {
-            return Ok(Run { is_cut_short, ..meter.stop(DELIVERY, latencies.len(), latencies) });
-        }
-        let all = self.newcomers;
-        let opened = room.all_opened().with_context(|| format!("not all {all} have their 101 in {DEADLINE:?}"))?;
-        let value = (opened - meter.started).as_secs_f64();
-        let mut run = meter.stop(["", "CPU/newcomer"], all as u64, latencies);
-        run.figures[0] = Figure { head: "until all are in", scale: SECONDS, value };
-        // All must receive one more message, after those that they have received before.
-        room.wait_until(Instant::now() + SETTLE)?;
-        room.send(0, Instant::now())?;
-        ensure!(room.wait_for_all(Instant::now() + DEADLINE)?, "the last message did not arrive in {DEADLINE:?}");
-        Ok(Run { is_cut_short, ..run })
-    }
+            Ok((clients.transcript.latencies.len(), is_complete))
+        })
+    };
+    let warm_up = phase(time / WARM_UP, rounds.start / WARM_UP as usize..usize::MAX)?;
+    // If time runs out during the warm-up, that is what was measured.
+    if warm_up.is_cut_short { Ok(warm_up) } else { phase(time, rounds) }
 }

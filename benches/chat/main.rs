@@ -6,14 +6,12 @@
 //!
 //! | file | contents |
 //! |---|---|
-//! | `report.rs` | the tables |
-//! | `runner.rs`, `options.rs` | which server runs when, and on which core |
-//! | `scenarios.rs` | the scenarios and the question each one answers |
-//! | `load.rs`, `visits.rs` | what the clients do in a run |
+//! | `runner.rs` | which server runs when, and on which core; the tables |
+//! | `options.rs`, `scenarios.rs` | the command line; the scenarios and the question each one answers |
+//! | `load.rs` | what the clients do in a run |
 //! | `figures.rs` | what a run measures |
-//! | `room.rs` | the clients in one event loop |
+//! | `clients.rs` | the clients in one event loop, and the checks of the responses they get |
 //! | `transcript.rs` | the messages, and the checks of what the clients receive; `self_check.rs` tests these |
-//! | `client.rs` | requests, and the checks of their responses |
 //! | `process.rs`, `system.rs` | a server process: start, CPU clock, memory, end |
 //! | `floor.rs` | the least a chat server can do; a server's distance from it is the cost of its own work |
 //!
@@ -33,15 +31,13 @@
 //!   compare CPU/delivery then.
 //! - **ratio**: the value for the first server under the same load, divided by this one's; the median over the rounds.
 
-mod client;
+mod clients;
 mod figures;
 mod floor;
 mod load;
 mod options;
 #[path = "../shared/process.rs"]
 mod process;
-mod report;
-mod room;
 mod runner;
 mod scenarios;
 mod self_check;
@@ -50,7 +46,6 @@ mod spread;
 #[path = "../shared/system.rs"]
 mod system;
 mod transcript;
-mod visits;
 
 use std::env;
 use std::process::ExitCode;
@@ -59,19 +54,12 @@ use anyhow::{Context, Result};
 
 use options::Options;
 
-/// Above this load average, other programs are disturbing the measurement.
-const QUIET_LOAD_AVERAGE: f64 = 0.5;
-
 fn main() -> Result<ExitCode> {
-    if env::args_os().nth(1).is_some_and(|first| first == runner::FLOOR) {
+    if env::args_os().nth(1).is_some_and(|first| first == options::FLOOR) {
         floor::serve(env::var("PORT").context("the floor needs PORT in the environment")?.parse()?)?;
     }
     let options = match options::parse() {
-        Ok(Some(options)) => options,
-        Ok(None) => {
-            options::print_help();
-            return Ok(ExitCode::SUCCESS);
-        }
+        Ok(options) => options,
         Err(error) => {
             eprintln!("error: {error}; see --help");
             return Ok(ExitCode::from(2));
@@ -81,13 +69,8 @@ fn main() -> Result<ExitCode> {
     system::raise_open_files();
     let cores = system::cores();
     print_conditions(&options, &cores);
-    let mut has_failed = false;
-    for scenario in &options.scenarios {
-        let entries = runner::run(scenario, &options, &cores);
-        report::print(scenario, &entries);
-        has_failed |= entries.iter().any(|entry| entry.fault.is_some());
-    }
-    if has_failed {
+    let failures = options.scenarios.iter().filter(|scenario| !runner::run(scenario, &options, &cores)).count();
+    if failures > 0 {
         eprintln!("error: at least one server FAILED a scenario, see above");
         return Ok(ExitCode::FAILURE);
     }
@@ -95,20 +78,15 @@ fn main() -> Result<ExitCode> {
 }
 
 fn print_conditions(options: &Options, cores: &[usize]) {
+    let count = cores.len();
     let pinned = match cores {
-        [server, load, ..] => format!(
-            "{} cores; the server is pinned to core {server} and the load to core {load}, as with `taskset`",
-            cores.len()
-        ),
+        [server, load, ..] => format!("{count} cores; the server is pinned to core {server}, the load to core {load}"),
         [_] => "1 core, shared by server and load, so they disturb each other".to_owned(),
         [] => "server and load are not pinned: not supported on this system".to_owned(),
     };
     println!("{}; {pinned}.", system::machine());
-    let load = system::load_average();
-    if load > QUIET_LOAD_AVERAGE {
-        println!("The load average at the start is {load}: other programs are disturbing the measurement.");
-    }
     let Options { rounds, time, .. } = options;
+    println!("Load average at the start: {}; above 0.5, other programs disturb the runs.", system::load_average());
     println!("Rounds: {rounds}, of {time:?} each. A cell is the median (min–max).");
     println!("Ratio: the first server's value divided by this one's.");
 }

@@ -1,92 +1,123 @@
-//! Runs every server under every load of a scenario, interleaved in rounds.
-
-use std::env;
-use std::io::{self, IsTerminal};
-use std::path::Path;
+//! Runs every server under every load of a scenario, interleaved in rounds, and prints the table in Markdown.
 
 use anyhow::{Error, Result};
+use comfy_table::{CellAlignment, Table, presets};
 use test_client::started::free_port;
 
-use crate::figures::Run;
+use crate::figures::{Figure, Run};
 use crate::options::Options;
 use crate::process::Process;
 use crate::scenarios::{Row, Scenario};
+use crate::spread::Spread;
 use crate::system;
 
-/// The name of the floor, and the first argument that makes the benchmark's own executable serve as it.
-pub const FLOOR: &str = "floor";
+/// The first figures of a run, each of which has a further column that compares the servers.
+const COMPARED: usize = 2;
 
 /// One server's results under one load.
-pub struct Entry<'a> {
-    pub row: &'a Row,
-    pub server: String,
-    /// The shell command that starts it.
+struct Entry<'a> {
+    /// The server, after the row's label.
+    title: String,
+    row: &'a Row,
+    /// The shell command that starts the server.
     command: String,
-    pub runs: Vec<Run>,
+    runs: Vec<Run>,
     /// The fault that ended the last run. The server is not run again under this load.
-    pub fault: Option<Error>,
+    fault: Option<Error>,
 }
 
-/// Runs a scenario. A round runs each server once under each load. Returns the entries of each row, one row after the
-/// other; the same servers, in the same order, in every row.
-pub fn run<'a>(scenario: &'a Scenario, options: &Options, cores: &[usize]) -> Vec<Entry<'a>> {
-    let mut entries: Vec<_> = scenario.rows.iter().flat_map(|row| entries(scenario, row, options)).collect();
+/// Runs a scenario: in each round, each server once under each load. Returns whether none failed.
+pub fn run(scenario: &Scenario, options: &Options, cores: &[usize]) -> bool {
+    println!("\n**{}**: {}\n", scenario.name, scenario.description);
+    let (for_server, for_load) =
+        if scenario.is_pinned && cores.len() > 1 { (&cores[..1], &cores[1..2]) } else { (cores, cores) };
+    let mut entries: Vec<Entry> = scenario.rows.iter().flat_map(|row| entries(scenario, row, options)).collect();
     for round in 0..options.rounds {
-        for turn in 0..entries.len() {
-            // Each one is first in turn: whichever is first may find the machine in a different state.
-            let index = (round + turn) % entries.len();
-            let entry = &mut entries[index];
-            if entry.fault.is_none() {
-                show_progress(&format!("round {}: {}, {}", round + 1, scenario.name, entry.title()));
-                match entry.run(scenario.is_pinned, options, cores) {
-                    Ok(run) => entry.runs.push(run),
-                    Err(fault) => entry.fault = Some(fault),
-                }
+        // Each one is first in turn: whichever is first may find the machine in a different state.
+        let turn = round % entries.len();
+        let (last, first) = entries.split_at_mut(turn);
+        for entry in first.iter_mut().chain(last).filter(|entry| entry.fault.is_none()) {
+            match entry.run(options, for_server, for_load) {
+                Ok(run) => entry.runs.push(run),
+                Err(fault) => entry.fault = Some(fault),
             }
         }
     }
-    show_progress("");
-    entries
+    print_table(scenario, &entries);
+    for Entry { title, runs, fault, .. } in &entries {
+        let cut_short = runs.iter().filter(|run| run.is_cut_short).count();
+        if cut_short > 0 {
+            let runs = format!("{cut_short} of {} runs", runs.len());
+            println!("\n{title}, {}: time ran out in {runs} before everything was delivered", scenario.name);
+        }
+        if let Some(fault) = fault {
+            println!("\nFAILED: {title}, {}: {fault:#}", scenario.name);
+        }
+    }
+    entries.iter().all(|entry| entry.fault.is_none())
 }
 
+/// The entries of a row: the same servers, in the same order, in every row.
 fn entries<'a>(scenario: &Scenario, row: &'a Row, options: &Options) -> Vec<Entry<'a>> {
-    let entry =
-        |server: &str, command| Entry { row, server: server.to_owned(), command, runs: Vec::new(), fault: None };
-    let switchboard = |name, program: &Path| {
-        entry(name, format!("'{}' --host 127.0.0.1 --port $PORT {}", program.display(), row.options))
+    let others = options.others.iter().filter(|_| !scenario.is_for_switchboard);
+    let entry = |(server, command): &(String, String)| {
+        let title = if row.label.is_empty() { server.clone() } else { format!("{}, {server}", row.label) };
+        Entry { title, row, command: format!("{command} {}", row.options), runs: Vec::new(), fault: None }
     };
-    let mut entries = vec![switchboard("switchboard", Path::new(env!("CARGO_BIN_EXE_switchboard")))];
-    entries.extend(options.before.iter().map(|program| switchboard("before", program)));
-    if !scenario.is_for_switchboard {
-        let this = env::current_exe().expect("the system knows the path of this program");
-        entries.push(entry(FLOOR, format!("'{}' {FLOOR}", this.display())));
-        entries.extend(options.against.iter().map(|(name, command)| entry(name, command.clone())));
-    }
-    entries
+    options.builds.iter().chain(others).map(entry).collect()
 }
 
 impl Entry<'_> {
-    pub fn title(&self) -> String {
-        if self.row.label.is_empty() { self.server.clone() } else { format!("{}, {}", self.row.label, self.server) }
-    }
-
-    fn run(&self, is_pinned: bool, options: &Options, cores: &[usize]) -> Result<Run> {
-        let pin = |number: usize| {
-            if cores.len() > 1 {
-                system::pin(if is_pinned { &cores[number..=number] } else { cores });
-            }
-        };
-        pin(0);
+    fn run(&self, options: &Options, for_server: &[usize], for_load: &[usize]) -> Result<Run> {
+        system::pin(for_server);
         let server = Process::start(&self.command, free_port()?);
-        pin(1);
+        system::pin(for_load);
         let mut server = server?;
         server.wait_until_it_listens()?;
         self.row.load.run(&server, options.time)
     }
+
+    /// The value of a figure in each round.
+    fn values(&self, head: &str) -> impl Iterator<Item = f64> {
+        let figures = self.runs.iter().flat_map(|run| &run.figures);
+        figures.filter(move |figure| figure.head == head).map(|figure| figure.value)
+    }
 }
 
-fn show_progress(text: &str) {
-    if io::stderr().is_terminal() {
-        eprint!("\r\x1b[K{text}");
+fn print_table(scenario: &Scenario, entries: &[Entry]) {
+    let mut table = Table::new();
+    table.load_style(presets::ASCII_MARKDOWN);
+    let first_run = entries.iter().flat_map(|entry| &entry.runs).next();
+    let first_row = &entries[..entries.len() / scenario.rows.len()];
+    for (index, entry) in entries.iter().enumerate() {
+        let (row, server) = (index / first_row.len(), index % first_row.len());
+        let first_server = &entries[row * first_row.len()];
+        let mut cells = vec![("server", entry.title.clone())];
+        for (number, Figure { head, scale, .. }) in first_run.iter().flat_map(|run| &run.figures).enumerate() {
+            cells.push((head, cell(entry.values(head), |spread| spread.format(scale))));
+            if number < COMPARED && first_row.len() > 1 {
+                cells.push(("ratio", ratio(first_server, entry, head)));
+            }
+        }
+        cells.extend(scenario.growth.iter().map(|&(title, head)| (title, ratio(entry, &first_row[server], head))));
+        let (heads, cells): (Vec<_>, Vec<_>) = cells.into_iter().unzip();
+        table.set_header(heads).add_row(cells);
     }
+    table.column_iter_mut().skip(1).for_each(|column| column.set_cell_alignment(CellAlignment::Right));
+    println!("{table}");
+}
+
+/// The median of the rounds' ratios. Values are compared round by round because the machine's speed may change.
+fn ratio(dividend: &Entry, divisor: &Entry, head: &str) -> String {
+    let ratios = dividend.values(head).zip(divisor.values(head)).map(|(dividend, divisor)| dividend / divisor);
+    cell(ratios, |spread| match spread.median {
+        // Two decimals are all the noise allows; far from 1, only the magnitude matters.
+        ratio @ 10.0.. => format!("{ratio:.0}"),
+        ratio @ 0.1.. => format!("{ratio:.2}"),
+        ratio => format!("{ratio:.4}"),
+    })
+}
+
+fn cell(values: impl IntoIterator<Item = f64>, format: impl Fn(Spread) -> String) -> String {
+    Spread::of(values).map_or_else(|| "-".to_owned(), format)
 }

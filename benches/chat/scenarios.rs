@@ -2,7 +2,6 @@
 
 use crate::load::{Chat, Load};
 use crate::transcript::SHORTEST_TEXT;
-use crate::visits::End;
 
 pub struct Scenario {
     pub name: &'static str,
@@ -26,139 +25,86 @@ pub struct Row {
     pub options: &'static str,
 }
 
-/// Every client sends one message.
-const EVERYONE_SENDS: Chat = Chat {
-    clients: 32,
-    senders: 32,
-    messages: 1,
-    text_bytes: SHORTEST_TEXT,
-    rate: 0,
-    newcomers: 0,
-    stuck: 0,
-    viewers: 0,
-    least_bytes: 0,
-    shows_memory: false,
-};
-
-const BURST: Chat = Chat { messages: 51, ..EVERYONE_SENDS };
-
-/// As in the chat benchmark of Bun's repository.
-const FLOOD: Chat = Chat { messages: 1_632, ..EVERYONE_SENDS };
-
-const ROOM: Chat = Chat { clients: 256, senders: 256, messages: 4, text_bytes: 64, ..EVERYONE_SENDS };
-
-const CROWD: Chat = Chat { shows_memory: true, ..one_to(10_000) };
-
-/// A round sends 128 KiB to each client, a run 1.5 times the backlog a client may have.
-const BESIDE_STUCK: Chat = Chat { messages: 4, text_bytes: 1000, least_bytes: 24 * 1024 * 1024, ..EVERYONE_SENDS };
-
-const FAN_OUT: Chat = Chat { clients: 1_000, senders: 10, rate: 40, ..EVERYONE_SENDS };
-
-const STORM: Chat = Chat { rate: 4, newcomers: 10_000, ..EVERYONE_SENDS };
-
-const fn one_to(clients: usize) -> Chat {
-    Chat { clients, senders: 1, ..EVERYONE_SENDS }
-}
-
 pub fn all() -> Vec<Scenario> {
-    with_storm(STORM)
-}
-
-/// For `cargo test`: the quick scenarios, with a small storm.
-pub fn smoke_test() -> Vec<Scenario> {
-    const QUICK: [&str; 9] = ["chat", "burst", "room", "fan-out", "visit", "visit-reset", "storm", "http", "watched"];
-    let mut scenarios = with_storm(Chat { newcomers: 200, ..STORM });
-    scenarios.retain(|scenario| QUICK.contains(&scenario.name));
-    scenarios
-}
-
-fn with_storm(storm: Chat) -> Vec<Scenario> {
-    use Load::{Pages, Visits};
+    // Each member sends one message, and the next round begins when all have received everything.
+    let chat = Chat { members: 32, senders: 32, messages: 1, text_bytes: SHORTEST_TEXT, ..Chat::default() };
+    let burst = Chat { messages: 51, ..chat };
+    let room = Chat { members: 256, senders: 256, messages: 4, text_bytes: 64, ..chat };
+    let one_to = |members| Chat { members, senders: 1, ..chat };
+    // A round sends 128 KiB to each member, a run 1.5 times the backlog a client may have. Even the warm-up sends more
+    // than the kernel buffers for a client that doesn't read.
+    let beside_stuck = Chat { messages: 4, text_bytes: 1000, least_rounds: 192, ..chat };
     vec![
-        one(
-            "chat",
-            "32 clients each send a message of 16 bytes and wait until all have received everything; repeat",
-            Load::Chat(EVERYONE_SENDS),
-        ),
-        one("burst", "as `chat`, with 51 messages from each at once", Load::Chat(BURST)),
-        one("flood", "as `chat`, with 1,632 messages from each at once", Load::Chat(FLOOD)),
-        one("room", "256 clients each send 4 messages of 64 bytes at once; repeat", Load::Chat(ROOM)),
-        one(
-            "fan-out",
-            "1,000 clients, 10 of which send 40 messages/s in total on a schedule; latency from the scheduled time",
-            Load::Chat(FAN_OUT),
-        ),
-        one("crowd", "10,000 idle connections; then one message to all of them; repeat", Load::Chat(CROWD)),
-        one("visit", "connect, opening handshake, closing handshake; one client at a time", Visits(End::Close)),
-        one("visit-reset", "connect, opening handshake, TCP reset; one client at a time", Visits(End::Reset)),
-        one(
-            "storm",
-            "10,000 clients connect at once, while 32 others send 4 messages/s in total to the growing room",
-            Load::Chat(storm),
-        ),
-        one("http", "16 connections each request the page, read it, and repeat", Pages),
-        several(
-            "sizes",
-            "one message to this many receivers; repeat",
-            [("10", 10), ("100", 100), ("1,000", 1_000), ("10,000", 10_000)]
-                .map(|(label, clients)| row(label, Load::Chat(one_to(clients)))),
-        ),
-        threads("threads", "one message to 10,000 receivers; repeat; server and load share all cores", one_to(10_000)),
-        threads("threads-chat", "as `chat`; server and load share all cores", EVERYONE_SENDS),
-        threads("threads-burst", "as `burst`; server and load share all cores", BURST),
-        Scenario {
-            growth: &[("p99, times none stuck", "p99")],
-            ..several(
-                "stuck",
-                "32 clients each send 4 messages of 1,000 bytes at once; repeat; beside clients that never read",
-                [("none stuck", 0), ("1,000 stuck", 1_000)]
-                    .map(|(label, stuck)| row(label, Load::Chat(Chat { stuck, ..BESIDE_STUCK }))),
-            )
-        },
-        watched("watched", "as `room`, while `/lifecycle` or `--explain` shows every step", ROOM),
-        watched(
-            "watched-burst",
-            "the same, with 51 messages of 16 bytes from each client at once, so the deliveries themselves cost little",
-            Chat { clients: 256, senders: 256, ..BURST },
-        ),
+        scenario("chat", "32 clients each send a 16-byte message and wait until all have received everything; repeat")
+            .row("", chat),
+        scenario("burst", "as `chat`, with 51 messages from each at once").row("", burst),
+        // As in the chat benchmark of Bun's repository.
+        scenario("flood", "as `chat`, with 1,632 messages from each at once").row("", Chat { messages: 1_632, ..chat }),
+        scenario("room", "256 clients each send 4 messages of 64 bytes at once; repeat").row("", room),
+        scenario("fan-out", "10 of 1,000 clients send 40 messages/s in total; latency from the scheduled time")
+            .row("", Chat { members: 1_000, senders: 10, rate: 40, ..chat }),
+        scenario("crowd", "10,000 idle connections; then one message to all of them; repeat")
+            .row("", Chat { shows_memory: true, ..one_to(10_000) }),
+        scenario("visit", "connect, opening handshake, closing handshake; one client at a time")
+            .row("", Load::Visits { end_with_reset: false }),
+        scenario("visit-reset", "connect, opening handshake, TCP reset; one client at a time")
+            .row("", Load::Visits { end_with_reset: true }),
+        scenario("storm", "10,000 clients connect at once, while 32 others send 4 messages/s in total to the room")
+            .row("", Chat { rate: 4, newcomers: 10_000, ..chat }),
+        scenario("http", "16 connections each request the page, read it, and repeat").row("", Load::Pages),
+        scenario("sizes", "one message to this many receivers; repeat")
+            .row("10", one_to(10))
+            .row("100", one_to(100))
+            .row("1,000", one_to(1_000))
+            .row("10,000", one_to(10_000)),
+        scenario("threads", "one message to 10,000 receivers; repeat; server and load share all cores")
+            .threads(one_to(10_000)),
+        scenario("threads-chat", "as `chat`; server and load share all cores").threads(chat),
+        scenario("threads-burst", "as `burst`; server and load share all cores").threads(burst),
+        scenario("stuck", "32 clients each send 4 messages of 1,000 bytes; repeat; beside clients that never read")
+            .row("none stuck", beside_stuck)
+            .row("1,000 stuck", Chat { stuck: 1_000, ..beside_stuck })
+            .growth(&[("p99, times none stuck", "p99")]),
+        scenario("watched", "as `room`, while `/lifecycle` or `--explain` shows every step").watched(room),
+        scenario("watched-burst", "as `watched`, with 51 messages of 16 bytes from each: deliveries cost little")
+            .watched(Chat { members: 256, senders: 256, ..burst }),
     ]
 }
 
-fn threads(name: &'static str, description: &'static str, load: Chat) -> Scenario {
-    let rows = [("1 thread", "--threads 1"), ("2 threads", "--threads 2")]
-        .map(|(label, options)| Row { options, ..row(label, Load::Chat(load)) });
-    Scenario {
-        is_for_switchboard: true,
-        is_pinned: false,
-        growth: &[("rate, times 1 thread", "deliveries/s"), ("CPU, times 1 thread", "CPU/delivery")],
-        ..several(name, description, rows)
+/// A scenario without rows.
+fn scenario(name: &'static str, description: &'static str) -> Scenario {
+    Scenario { name, description, rows: Vec::new(), growth: &[], is_for_switchboard: false, is_pinned: true }
+}
+
+impl Scenario {
+    fn row(self, label: &'static str, load: impl Into<Load>) -> Scenario {
+        self.row_with(label, load, "")
     }
-}
 
-fn watched(name: &'static str, description: &'static str, load: Chat) -> Scenario {
-    let viewers = |label, viewers| row(label, Load::Chat(Chat { viewers, ..load }));
-    let explain = |label, options| Row { options, ..viewers(label, 0) };
-    let rows = [
-        viewers("unwatched", 0),
-        viewers("1 viewer", 1),
-        viewers("16 viewers", 16),
-        explain("--explain to a file", "--explain"),
-        // A pipe whose reader goes away once the server has printed its first line.
-        explain("--explain, stdout closed", "--explain > >(head -n 1)"),
-    ];
-    let growth = &[("CPU, times unwatched", "CPU/delivery")];
-    Scenario { is_for_switchboard: true, growth, ..several(name, description, rows) }
-}
+    fn row_with(mut self, label: &'static str, load: impl Into<Load>, options: &'static str) -> Scenario {
+        self.rows.push(Row { label, load: load.into(), options });
+        self
+    }
 
-fn one(name: &'static str, description: &'static str, load: Load) -> Scenario {
-    several(name, description, [row("", load)])
-}
+    fn growth(self, growth: &'static [(&'static str, &'static str)]) -> Scenario {
+        Scenario { growth, ..self }
+    }
 
-fn several<const N: usize>(name: &'static str, description: &'static str, rows: [Row; N]) -> Scenario {
-    let rows = rows.into();
-    Scenario { name, description, rows, growth: &[], is_for_switchboard: false, is_pinned: true }
-}
+    fn threads(self, chat: Chat) -> Scenario {
+        Scenario { is_for_switchboard: true, is_pinned: false, ..self }
+            .row_with("1 thread", chat, "--threads 1")
+            .row_with("2 threads", chat, "--threads 2")
+            .growth(&[("rate, times 1 thread", "deliveries/s"), ("CPU, times 1 thread", "CPU/delivery")])
+    }
 
-fn row(label: &'static str, load: Load) -> Row {
-    Row { label, load, options: "" }
+    fn watched(self, chat: Chat) -> Scenario {
+        Scenario { is_for_switchboard: true, ..self }
+            .row("unwatched", chat)
+            .row("1 viewer", Chat { viewers: 1, ..chat })
+            .row("16 viewers", Chat { viewers: 16, ..chat })
+            .row_with("--explain to a file", chat, "--explain")
+            // A pipe whose reader goes away once the server has printed its first line.
+            .row_with("--explain, stdout closed", chat, "--explain > >(head -n 1)")
+            .growth(&[("CPU, times unwatched", "CPU/delivery")])
+    }
 }

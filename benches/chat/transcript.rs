@@ -9,11 +9,11 @@
 //! - All frames that a client receives have one length: the senders' IDs have three digits, and their texts one length.
 
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use hdrhistogram::Histogram;
-use test_client::frame;
+use test_client::{excerpt, frame};
 
 /// The ID of the first client. The others' follow.
 pub const FIRST_ID: usize = 100;
@@ -22,9 +22,6 @@ const ID_DIGITS: usize = 3;
 
 /// The shortest text: five digits of the sender's ID, a colon, and ten of the message's number.
 pub const SHORTEST_TEXT: usize = 16;
-
-/// How much of a frame a fault quotes.
-const QUOTED_BYTES: usize = 64;
 
 pub struct Transcript {
     /// What the first receivers got in this round.
@@ -40,7 +37,8 @@ pub struct Transcript {
     received: Vec<usize>,
     pub expected: usize,
     pub missing: usize,
-    pub last_received: Instant,
+    /// When a receiver last got something, or began to wait for it.
+    pub last_progress: Instant,
     pub latencies: Histogram<u64>,
 }
 
@@ -60,22 +58,31 @@ impl Transcript {
     /// The first receivers are the senders. Each makes this number of writes in a round.
     pub fn new(receivers: usize, senders: usize, writes: usize, messages_per_write: usize, text_bytes: usize) -> Self {
         assert!(FIRST_ID + senders <= 10usize.pow(ID_DIGITS as u32), "the IDs of senders have {ID_DIGITS} digits");
+        let frame_bytes = frame::says(FIRST_ID as i64, &".".repeat(text_bytes)).len();
         let sender = |number| Sender::new(FIRST_ID + number, writes, messages_per_write, text_bytes);
-        let senders: Vec<_> = (0..senders).map(sender).collect();
-        let frame_bytes = senders[0].frames.len() / (writes * messages_per_write);
         Transcript {
             bytes: Vec::new(),
             frame_bytes,
             id_at: frame_bytes - text_bytes - " says: ".len() - ID_DIGITS,
             sent: Vec::new(),
-            senders,
+            senders: (0..senders).map(sender).collect(),
             messages_per_write,
             received: vec![0; receivers],
             expected: 0,
             missing: 0,
-            last_received: Instant::now(),
-            latencies: histogram(),
+            last_progress: Instant::now(),
+            // In nanoseconds, up to a minute, exact to two digits.
+            latencies: Histogram::new_with_max(60_000_000_000, 2).expect("a range of more than two digits"),
         }
+    }
+
+    /// For latencies alone.
+    pub fn of_nobody() -> Self {
+        Self::new(0, 0, 0, 0, SHORTEST_TEXT)
+    }
+
+    pub fn record(&mut self, latency: Duration) {
+        self.latencies.saturating_record(latency.as_nanos() as u64);
     }
 
     /// Begins a new round with the same messages. Everything must have been received.
@@ -93,6 +100,9 @@ impl Transcript {
     /// Begins a sender's next write. Returns what to write.
     pub fn begin_write(&mut self, sender: usize, when: Instant) -> Rc<[u8]> {
         let bytes = self.messages_per_write * self.frame_bytes;
+        if self.missing == 0 {
+            self.last_progress = Instant::now();
+        }
         self.expected += bytes;
         self.missing += bytes * self.received.len();
         let sender = &mut self.senders[sender];
@@ -106,13 +116,13 @@ impl Transcript {
         let after = before + chunk.len();
         let known = &self.bytes[before..];
         let (same, new) = chunk.split_at(known.len().min(chunk.len()));
-        ensure!(known.starts_with(same), different("received something else than the first receiver", known, chunk));
+        check_same("received something else than the first receiver", &known[..same.len()], same)?;
         ensure!(after <= self.expected, "expected no more messages, got {} bytes", after - self.expected);
         self.bytes.extend_from_slice(new);
         self.decode()?;
         self.received[client] = after;
         self.missing -= chunk.len();
-        self.last_received = now;
+        self.last_progress = now;
         // The messages of one write share a latency.
         let frames = before / self.frame_bytes..after / self.frame_bytes;
         for write in self.sent[frames].chunk_by(|sent, next| sent == next) {
@@ -127,13 +137,9 @@ impl Transcript {
         for frame in self.bytes[self.sent.len() * self.frame_bytes..].chunks_exact(self.frame_bytes) {
             let id = str::from_utf8(&frame[self.id_at..][..ID_DIGITS]).ok().and_then(|id| id.parse::<usize>().ok());
             let sender = id.and_then(|id| self.senders.get_mut(id.checked_sub(FIRST_ID)?));
-            let sender =
-                sender.with_context(|| format!("expected a message of a sender, got \"{}\"", excerpt(frame)))?;
+            let sender = sender.with_context(|| format!("expected a sender's message, got \"{}\"", excerpt(frame)))?;
             let expected = sender.frames.chunks_exact(frame.len()).nth(sender.received).unwrap_or_default();
-            ensure!(
-                frame == expected,
-                different("a message is changed, lost, duplicated or out of order", expected, frame)
-            );
+            check_same("a message is changed, lost, duplicated or out of order", expected, frame)?;
             let sent = sender.times.get(sender.received / self.messages_per_write);
             self.sent.push(*sent.with_context(|| format!("got \"{}\" before it was sent", excerpt(frame)))?);
             sender.received += 1;
@@ -150,10 +156,8 @@ impl Transcript {
     pub fn loss(&self) -> String {
         let Transcript { received, expected, .. } = self;
         let (clients, least) = (received.iter().filter(|bytes| *bytes < expected).count(), received.iter().min());
-        format!(
-            "messages lost: {clients} clients have fewer than {expected} bytes, one of them {}",
-            least.unwrap_or(&0)
-        )
+        let least = least.unwrap_or(&0);
+        format!("messages lost: {clients} clients have fewer than {expected} bytes, one of them {least}")
     }
 }
 
@@ -171,18 +175,12 @@ impl Sender {
     }
 }
 
-fn different(fault: &str, expected: &[u8], got: &[u8]) -> String {
+fn check_same(fault: &str, expected: &[u8], got: &[u8]) -> Result<()> {
+    if expected == got {
+        return Ok(());
+    }
     let same = expected.iter().zip(got).take_while(|(e, g)| e == g).count();
     // The start of the frame is more useful than the byte that differs.
     let from = same.saturating_sub(36);
-    format!("{fault}: expected \"{}\", got \"{}\"", excerpt(&expected[from..]), excerpt(&got[from..]))
-}
-
-fn excerpt(bytes: &[u8]) -> String {
-    bytes[..bytes.len().min(QUOTED_BYTES)].escape_ascii().to_string()
-}
-
-/// For latencies in nanoseconds, up to a minute, exact to two digits.
-pub fn histogram() -> Histogram<u64> {
-    Histogram::new_with_max(60_000_000_000, 2).expect("a range of more than two digits")
+    bail!("{fault}: expected \"{}\", got \"{}\"", excerpt(&expected[from..]), excerpt(&got[from..]))
 }

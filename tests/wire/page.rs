@@ -6,18 +6,8 @@ use test_client::DEADLINE;
 use test_client::blocking::Client;
 use test_client::program::Program;
 use test_client::server::limits::CLOSE_DEADLINE;
-use test_client::server::{INSPECTOR_SCRIPT, INSPECTOR_STYLE, Options, PAGE, PAGE_POLICY, Server, beside_neighbours};
+use test_client::server::{INSPECTOR_SCRIPT, INSPECTOR_STYLE, Options, PAGE, Server, beside_neighbours, page_head};
 use tokio::runtime::Builder;
-
-/// The head of the response that carries the page, without its `date`.
-fn page_head(version: &str, connection: &str) -> String {
-    format!(
-        "{version} 200 OK\r\ncontent-type: text/html; charset=utf-8\r\n\
-         cache-control: no-cache\r\nx-content-type-options: nosniff\r\n\
-         content-security-policy: {PAGE_POLICY}\r\n{connection}content-length: {}\r\n\r\n",
-        PAGE.len()
-    )
-}
 
 /// Sends a request and the end of the stream, and expects this head, this body, and the end of the stream.
 #[track_caller]

@@ -1,11 +1,11 @@
 //! The [client] for tests in plain threads. Every call has a deadline, and panics if it passes or if the
 //! server's bytes aren't the expected ones.
 
-use crate::DEADLINE;
 use crate::client::{self, Ended};
 use crate::frame::{CLOSE, FIN, Frame, TEXT, close_payload, from_client, from_server, text};
 use crate::neighbours::is_small_talk;
 use crate::request::{opening, switching_protocols};
+use crate::{DEADLINE, excerpt};
 use socket2::SockRef;
 use std::io::{self, ErrorKind};
 use std::net::{Shutdown, SocketAddr};
@@ -212,14 +212,4 @@ impl Client {
 
 fn runtime() -> Runtime {
     Builder::new_current_thread().enable_all().build().expect("a runtime")
-}
-
-/// The first bytes, readable in a failed test.
-fn excerpt(bytes: &[u8]) -> String {
-    const LENGTH: usize = 300;
-    let mut text = bytes[..bytes.len().min(LENGTH)].escape_ascii().to_string();
-    if bytes.len() > LENGTH {
-        text += &format!("... ({} bytes)", bytes.len());
-    }
-    text
 }

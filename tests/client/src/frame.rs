@@ -21,33 +21,41 @@ const MASKING_KEY: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 
 /// Encodes a frame. Its header announces `payload_length`, whatever the length of `payload` is.
 pub fn encode(first: u8, masking_key: Option<[u8; 4]>, payload_length: u64, payload: &[u8]) -> Vec<u8> {
-    let mut frame = header(first, masking_key, payload_length);
-    let key = masking_key.unwrap_or_default();
-    frame.extend(payload.iter().zip(key.iter().cycle()).map(|(byte, key)| byte ^ key));
+    let mut frame = Vec::new();
+    append_header(&mut frame, first, masking_key, payload_length);
+    frame.extend(mask(payload, masking_key));
     frame
 }
 
-fn header(first: u8, masking_key: Option<[u8; 4]>, payload_length: u64) -> Vec<u8> {
+/// Appends a frame's header, including its masking key, if it has one.
+pub fn append_header(bytes: &mut Vec<u8>, first: u8, masking_key: Option<[u8; 4]>, payload_length: u64) {
     let mask = if masking_key.is_some() { MASK } else { 0 };
-    let mut header = vec![first];
+    bytes.push(first);
     match (u8::try_from(payload_length), u16::try_from(payload_length)) {
-        (Ok(length @ ..126), _) => header.push(mask | length),
+        (Ok(length @ ..126), _) => bytes.push(mask | length),
         (_, Ok(length)) => {
-            header.push(mask | 126);
-            header.extend(length.to_be_bytes());
+            bytes.push(mask | 126);
+            bytes.extend(length.to_be_bytes());
         }
         _ => {
-            header.push(mask | 127);
-            header.extend(payload_length.to_be_bytes());
+            bytes.push(mask | 127);
+            bytes.extend(payload_length.to_be_bytes());
         }
     }
-    header.extend(masking_key.iter().flatten());
-    header
+    bytes.extend(masking_key.iter().flatten());
+}
+
+/// Masks a payload, or unmasks it (RFC 6455 5.3).
+fn mask(payload: &[u8], masking_key: Option<[u8; 4]>) -> impl ExactSizeIterator<Item = u8> {
+    let key = masking_key.unwrap_or_default();
+    payload.iter().enumerate().map(move |(index, byte)| byte ^ key[index % key.len()])
 }
 
 /// The header of a client's frame, including its masking key, without the payload it announces.
 pub fn client_header(first: u8, payload_length: u64) -> Vec<u8> {
-    header(first, Some(MASKING_KEY), payload_length)
+    let mut header = Vec::new();
+    append_header(&mut header, first, Some(MASKING_KEY), payload_length);
+    header
 }
 
 /// A client's frame: masked (RFC 6455 5.3).
@@ -105,6 +113,19 @@ pub fn unmasked(bytes: &[u8]) -> Option<(usize, &[u8])> {
     Some((end, bytes.get(start..end)?))
 }
 
+/// Splits off the frame at the start of `bytes`: its first byte, its payload, unmasked, and what follows it. `None` if it
+/// is incomplete.
+pub fn split(bytes: &[u8]) -> Option<(u8, impl ExactSizeIterator<Item = u8>, &[u8])> {
+    let (header_length, payload_length) = lengths(bytes)?;
+    let rest = bytes.get(header_length..)?;
+    let (masking_key, rest) = match bytes[1] & MASK {
+        0 => (None, rest),
+        _ => rest.split_first_chunk().map(|(key, rest)| (Some(*key), rest))?,
+    };
+    let (payload, rest) = rest.split_at_checked(payload_length)?;
+    Some((bytes[0], mask(payload, masking_key), rest))
+}
+
 /// The lengths of a frame's header without the masking key, and of its payload.
 fn lengths(bytes: &[u8]) -> Option<(usize, usize)> {
     let number = |bytes: &[u8]| bytes.iter().fold(0usize, |sum, byte| sum << 8 | usize::from(*byte));
@@ -118,15 +139,9 @@ fn lengths(bytes: &[u8]) -> Option<(usize, usize)> {
 impl Frame {
     /// Parses the frame at the start of `bytes`. Returns it with its length on the wire, or `None` if it is incomplete.
     pub fn parse(bytes: &[u8]) -> Option<(Self, usize)> {
-        let (header_length, payload_length) = lengths(bytes)?;
-        let masked = bytes[1] & MASK != 0;
-        let start: usize = header_length + if masked { MASKING_KEY.len() } else { 0 };
-        let key = bytes.get(header_length..start)?.iter().cycle();
-        let end = start.checked_add(payload_length)?;
-        let payload = bytes.get(start..end)?;
-        let payload =
-            if masked { payload.iter().zip(key).map(|(byte, key)| byte ^ key).collect() } else { payload.to_vec() };
-        Some((Self { first: bytes[0], masked, payload }, end))
+        let (first, payload, rest) = split(bytes)?;
+        let frame = Self { first, masked: bytes[1] & MASK != 0, payload: payload.collect() };
+        Some((frame, bytes.len() - rest.len()))
     }
 
     /// True for a whole, unfragmented frame with this opcode.

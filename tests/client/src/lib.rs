@@ -38,3 +38,13 @@ pub const DEADLINE: Duration = Duration::from_secs(5);
 
 /// Time limit for one answer while floods of data are in flight.
 pub const FLOOD_DEADLINE: Duration = Duration::from_secs(10);
+
+/// The first bytes, readable in the message of a failure.
+pub fn excerpt(bytes: &[u8]) -> String {
+    const LENGTH: usize = 300;
+    let mut text = bytes[..bytes.len().min(LENGTH)].escape_ascii().to_string();
+    if bytes.len() > LENGTH {
+        text += &format!("... ({} bytes)", bytes.len());
+    }
+    text
+}

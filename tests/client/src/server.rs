@@ -13,12 +13,13 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 use switchboard::http::admission::Admission;
+use switchboard::http::page::PAGE_POLICY;
 use switchboard::server::listener::listen_on;
 use switchboard::server::serve;
 use tokio::runtime::Builder;
 use tokio::sync::oneshot;
 
-pub use switchboard::http::page::{INSPECTOR_SCRIPT, INSPECTOR_STYLE, PAGE, PAGE_POLICY};
+pub use switchboard::http::page::{INSPECTOR_SCRIPT, INSPECTOR_STYLE, PAGE};
 pub use switchboard::limits;
 pub use switchboard::limits::Limits;
 pub use switchboard::server::shared::Options;
@@ -29,6 +30,16 @@ const PACE: Duration = Duration::from_millis(1);
 
 /// Number of clients in a crowd that doesn't read.
 const CROWD: usize = 20;
+
+/// The head of the response that carries the page, without its `date`. `more` is further header lines.
+pub fn page_head(version: &str, more: &str) -> String {
+    format!(
+        "{version} 200 OK\r\ncontent-type: text/html; charset=utf-8\r\n\
+         cache-control: no-cache\r\nx-content-type-options: nosniff\r\n\
+         content-security-policy: {PAGE_POLICY}\r\n{more}content-length: {}\r\n\r\n",
+        PAGE.len()
+    )
+}
 
 /// Options with this number of threads, which serve connections from the first one on.
 pub fn threads(threads: usize) -> Options {
