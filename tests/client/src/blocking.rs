@@ -164,7 +164,7 @@ impl Client {
     #[track_caller]
     pub fn expect_close_about(&mut self, code: u16, phrase: &str) {
         let frame = self.read_frame();
-        assert!(frame.is(CLOSE), "not a Close frame: {frame:?}");
+        assert!(frame.is(CLOSE), "not a Close frame: {:02x} {:?}", frame.first, excerpt(&frame.payload));
         assert_eq!(frame.close_code(), Some(code), "{frame:?}");
         let reason = str::from_utf8(&frame.payload[2..]).expect("a reason in UTF-8");
         assert!(reason.contains(phrase), "{phrase:?} is not in {reason:?}");
