@@ -173,6 +173,8 @@ async fn serve_http(socket: TcpStream, service: HttpService, permit: OwnedSemaph
         (Ok(()), None) => Box::pin(wire.linger(patience)).await,
         (Err(error), purpose) => {
             let failed = FailedRequest::new(error, &parts.read_buf, purpose.is_some());
+            // A member leaves the room at once.
+            drop(purpose);
             failed.log(&service);
             if !matches!(failed, FailedRequest::NotTaken) {
                 Box::pin(wire.linger(patience)).await;

@@ -28,7 +28,7 @@ const STALL: Duration = Duration::from_secs(5);
 /// How long to wait for surplus messages after the last expected one.
 const QUIET: Duration = Duration::from_millis(20);
 
-/// Timers are exact to a millisecond, so the last ones before a message is due are spent without sleeping.
+/// Timers are exact to a millisecond, so the loop does not sleep for the last two before a message is due.
 const TIMER_SLACK: Duration = Duration::from_millis(2);
 
 /// One read empties a socket, or nearly.
@@ -127,8 +127,10 @@ impl Clients {
         Ok(Client { stream, role, request, is_connected, answered, received, has_ended })
     }
 
-    pub fn wait_for_response(&mut self, number: usize) -> Result<()> {
-        self.wait_for(number, "a response", |client, _| client.answered.is_some())
+    /// Returns when the client had its response.
+    pub fn wait_for_response(&mut self, number: usize) -> Result<Instant> {
+        self.wait_for(number, "a response", |client, _| client.answered.is_some())?;
+        Ok(self.list[number].answered.expect("it has been waited for"))
     }
 
     /// Repeats a request, over a new connection if the server closes the old one.
@@ -296,7 +298,8 @@ impl Client {
         let response = Response::parse(head).with_context(|| format!("not HTTP: \"{}\"", excerpt(head)))?;
         let got = (response.status, response.header(name).and_then(|header| header.split(';').next()));
         ensure!(got == (status, Some(value)), "expected {status} with {name}: {value}, got {got:?}");
-        self.has_ended = response.has_token("connection", "close");
+        // A stream of steps says so too, but goes on.
+        self.has_ended = self.role == Role::Reader && response.has_token("connection", "close");
         let Some((page, rest)) = rest.split_at_checked(body.len()) else { return Ok(()) };
         ensure!(page == body.as_bytes(), "expected the page's bytes, got others");
         let is_early = self.role == Role::Member && !rest.is_empty();

@@ -15,9 +15,11 @@ use crate::transcript::Transcript;
 /// The warm-up takes this part of the measured time and rounds.
 const WARM_UP: u32 = 5;
 
-/// With a slow server, the warm-up and the measured rounds end after this time, or after five times that which they
-/// should take, whichever is longer, even if not everything has been delivered.
+/// With a slow server, the warm-up and the measured rounds each end after this time, or after [`MAX_TIMES`] times their
+/// planned time if that is longer, even if not everything has been delivered.
 const MAX_TIME: Duration = Duration::from_secs(10);
+
+const MAX_TIMES: u32 = 5;
 
 /// The first connections allocate more than later ones, so the memory of these is not measured.
 const FIRST_CLIENTS: usize = 100;
@@ -184,15 +186,15 @@ fn request_pages(server: &Process, time: Duration) -> Result<Run> {
     let mut numbers = (0..READERS).cycle();
     repeat(server, &mut clients, ["requests/s", "CPU/request"], time, 0..usize::MAX, |clients, _| {
         let number = numbers.next().expect("a cycle has no end");
-        clients.wait_for_response(number)?;
-        clients.transcript.record(asked[number].elapsed());
+        let answered = clients.wait_for_response(number)?;
+        clients.transcript.record(answered - asked[number]);
         asked[number] = Instant::now();
         clients.request_again(number)?;
         Ok(true)
     })
 }
 
-/// Makes rounds until the time is over, but at least and at most so many: first as a warm-up, then measured. A round
+/// Makes rounds until the time is over, but a number of them within `rounds`: first as a warm-up, then measured. A round
 /// returns false if the deadline ended it. There is one latency for each thing that is counted.
 fn repeat(
     server: &Process,
@@ -206,13 +208,13 @@ fn repeat(
         measure(server, clients, heads, |clients| {
             let (started, mut round, mut is_complete) = (Instant::now(), 0, true);
             while is_complete && (round < rounds.start || (round < rounds.end && started.elapsed() < time)) {
-                is_complete = run_round(clients, started + MAX_TIME.max(time * 5))?;
+                is_complete = run_round(clients, started + MAX_TIME.max(time * MAX_TIMES))?;
                 round += 1;
             }
             Ok((clients.transcript.latencies.len(), is_complete))
         })
     };
-    let warm_up = phase(time / WARM_UP, rounds.start / WARM_UP as usize..usize::MAX)?;
+    let warm_up = phase(time / WARM_UP, rounds.start / WARM_UP as usize..rounds.end / WARM_UP as usize)?;
     // If time runs out during the warm-up, that is what was measured.
     if warm_up.is_cut_short { Ok(warm_up) } else { phase(time, rounds) }
 }

@@ -12,7 +12,7 @@
 //! | `figures.rs` | what a run measures |
 //! | `clients.rs` | the clients in one event loop, and the checks of the responses they get |
 //! | `transcript.rs` | the messages, and the checks of what the clients receive; `self_check.rs` tests these |
-//! | `process.rs`, `system.rs` | a server process: start, CPU clock, memory, end |
+//! | `process.rs`, `system.rs`, `spread.rs` | a server process: start, CPU clock, memory, end; medians |
 //! | `floor.rs` | the least a chat server can do; a server's distance from it is the cost of its own work |
 //!
 //! The columns:
@@ -24,7 +24,7 @@
 //!   the stream; in `http`, the time from the request to the whole response, with 15 others on their way.
 //! - **until all are in**: in `storm`, the time until all newcomers have their 101. One thread lets them connect as
 //!   fast as it can while it reads the chat. If the server's listen queue is full, the kernel drops a SYN, and the
-//!   client's repeats it after a second: that is part of the figure, for every server.
+//!   client's kernel repeats it a second later: that is part of the figure, for every server.
 //! - **CPU/newcomer**: the server's CPU time during the storm per newcomer, including deliveries to earlier newcomers.
 //! - **peak memory**: the largest resident set since the process started.
 //! - **load CPU**: CPU time of the load process per second. Near 100% the load is the bottleneck, not the server;

@@ -30,7 +30,7 @@ Options:
   --seconds S               measured time of a run [default: 1]
   --help                    print this
 
-Exits with status 1 if a server lost or reordered a message, or dropped a viewer.
+Exits with status 1 if a server failed a check: if it lost or reordered a message, for example.
 
 Scenarios [default: all]:";
 

@@ -208,7 +208,7 @@ impl Drop for Member {
         let mut list = self.list();
         let List { members, leaving, .. } = &mut *list;
         let stayed = members.remove(&self.client.number);
-        // A member whose task panicked.
+        // Its task panicked. Without a socket, it was never counted.
         let is_member = stayed.as_ref().is_some_and(|place| place.is_open());
         let place = stayed.or_else(|| leaving.remove(&self.client.number));
         list.trim();

@@ -29,7 +29,7 @@ impl Acceptor {
     /// # Errors
     /// The runtime can't wait for its events.
     pub fn new(listener: TcpListener) -> io::Result<Self> {
-        let bound = listener.local_addr().ok().filter(|address| !address.ip().is_unspecified());
+        let bound = listener.local_addr().ok().filter(|address| !address.ip().to_canonical().is_unspecified());
         Ok(Self { listener: os::register(listener)?, bound })
     }
 
@@ -48,9 +48,8 @@ impl Acceptor {
     }
 }
 
-/// `accept(2)` makes a socket and a file before it looks whether a connection waits, so with an empty queue it takes 3 µs. That is
-/// 7 % of the CPU time of a short visit, and tokio's listener does it after each connection, to learn that it has to wait.
-/// `poll(2)` says so in 0.2 µs.
+/// `accept(2)` makes a socket and a file before it looks whether a connection waits, so with an empty queue it takes 3 µs. tokio's
+/// listener calls it after each connection, to learn that it has to wait. `poll(2)` says so in 0.2 µs.
 #[cfg(target_os = "linux")]
 mod os {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -110,6 +109,7 @@ mod os {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    #[cfg(target_os = "linux")]
     use crate::server::listener::listen_on;
     use std::time::Duration;
     use tokio::runtime::Builder;
@@ -142,13 +142,15 @@ mod tests {
         });
     }
 
+    /// tokio lets a task go on for 128 steps. Other systems queue fewer connections.
+    #[cfg(target_os = "linux")]
     #[test]
     fn other_tasks_run_while_many_wait() {
         Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
             let listener = listen_on(([127, 0, 0, 1], 0).into()).unwrap();
             let server = listener.local_addr().unwrap();
             let acceptor = Acceptor::new(listener).unwrap();
-            let clients: Vec<_> = (0..200).map(|_| TcpStream::connect(server).unwrap()).collect();
+            let clients: Vec<_> = (0..150).map(|_| TcpStream::connect(server).unwrap()).collect();
             next(&acceptor).await;
             let other = tokio::spawn(async {});
             for _ in &clients[1..] {

@@ -27,14 +27,14 @@ pub enum FailedRequest {
 }
 
 impl FailedRequest {
-    /// Tells the failures apart. `unread` are the bytes that hyper has read and not used; `switches` says whether the last response
-    /// was a 101.
+    /// Tells the failures apart. `unread` are the bytes that hyper has read and not used; `switches` says whether the last
+    /// response was a 101.
     pub fn new(error: hyper::Error, unread: &[u8], switches: bool) -> Self {
         let source = error.source().and_then(|source| source.downcast_ref::<io::Error>());
-        if source.is_some_and(|error| error.kind() == ErrorKind::TimedOut) {
-            Self::NotTaken
-        } else if switches {
+        if switches {
             Self::NotSwitched(error)
+        } else if source.is_some_and(|error| error.kind() == ErrorKind::TimedOut) {
+            Self::NotTaken
         } else if unread.starts_with(TLS) {
             Self::Tls
         } else if unread.is_empty() {
@@ -44,7 +44,7 @@ impl FailedRequest {
         }
     }
 
-    /// Logs it. That a WebSocket did not begin is counted, too: its handshake was.
+    /// Logs it. Also counts a WebSocket whose 101 failed, because its handshake was counted.
     pub fn log(&self, service: &HttpService) {
         let server = service.server();
         if let Self::NotSwitched(_) = self {

@@ -157,7 +157,7 @@ fn full_server_answers_only_some_at_a_time() {
     let limits = Limits { max_connections: 1, ..Limits::default() };
     let server = Server::start(Options { limits, ..Options::default() });
     let _member = server.join(1);
-    // They ask nothing, so they keep their places.
+    // They send nothing, so they keep their places.
     let mut silent: Vec<_> = (0..FULL_ANSWERS).map(|_| Client::tcp(server.address)).collect();
     // The server accepts in order, so this one comes after them.
     Client::tcp(server.address).expect_end();
