@@ -36,7 +36,7 @@ const CONNECTS_PER_TURN: usize = 50;
 /// Beyond this, a run would reuse ports.
 const MAX_VISITS: usize = 20_000;
 
-/// Connections that request the page. Each has one request on its way.
+/// Connections that request the page.
 const READERS: usize = 16;
 
 const DELIVERY: [&str; 2] = ["deliveries/s", "CPU/delivery"];
@@ -178,7 +178,7 @@ fn visit(end_with_reset: bool, server: &Process, time: Duration) -> Result<Run> 
     })
 }
 
-/// Takes the connections in turn, and waits for the oldest response: the server always has the other requests.
+/// Takes the connections in turn, and waits for the oldest response, while up to 15 other requests are on their way.
 fn request_pages(server: &Process, time: Duration) -> Result<Run> {
     let mut clients = Clients::new(server.port, Transcript::of_nobody())?;
     clients.join(Role::Reader, READERS)?;

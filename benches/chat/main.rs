@@ -21,7 +21,7 @@
 //!   on the server's behalf; over loopback that is the receiving side of TCP as well.
 //! - **p50, p99**: latency from just before the write that sends a message to the read that receives it, per receiver.
 //!   In `fan-out` and `storm` it starts at the scheduled time; in `visit` it is the time from connecting to the end of
-//!   the stream; in `http`, the time from the request to the whole response, with 15 others on their way.
+//!   the stream; in `http`, the time from the request to the whole response, with up to 15 others on their way.
 //! - **until all are in**: in `storm`, the time until all newcomers have their 101. One thread lets them connect as
 //!   fast as it can while it reads the chat. If the server's listen queue is full, the kernel drops a SYN, and the
 //!   client's kernel repeats it a second later: that is part of the figure, for every server.
